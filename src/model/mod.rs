@@ -1,0 +1,17 @@
+//! The words of the field as types: what a bucket lists, what a run decides, what became of it.
+//!
+//! Floor 0: the standard library only, no I/O, no clock, no randomness.
+
+mod item;
+mod journal;
+mod key;
+mod outcome;
+mod time;
+mod version;
+
+pub use item::{ActionId, Batch, DeleteOptions, Item, Mfa, Phase, RuleId};
+pub use journal::{Fate, Journal, Record};
+pub use key::Key;
+pub use outcome::{Class, Failure, KeepReason, Outcome, SkipReason};
+pub use time::Timestamp;
+pub use version::{Kind, Marker, Page, Version, VersionId, VersioningStatus};

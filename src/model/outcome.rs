@@ -1,0 +1,123 @@
+//! What became of a version, and what an error code means for the work.
+
+use super::RuleId;
+
+/// What an error asks of the caller. The table from codes to classes is `s3::error`'s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// The wish is fulfilled already: the version does not exist.
+    Done,
+    /// Worth another try after a jittered wait.
+    Transient,
+    /// Worth another try; the server asks for less.
+    Throttled,
+    /// Final for this item; the others are not concerned.
+    Permanent,
+    /// The request as a whole is refused for one of its items: divide it.
+    Divide,
+    /// Refresh the credentials, once, and try again.
+    Credentials,
+    /// The clocks differ: correct by the answer's `Date`, once, and try again.
+    ClockSkew,
+    /// The server lacks the operation: use the fallback, where there is one.
+    Unsupported,
+    /// The bucket lives in another region or at another endpoint.
+    Elsewhere,
+    /// Nothing more can be achieved by this run as it is configured.
+    Stop,
+}
+
+/// Why an item failed for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// The server's code, or one of ours in the same style: `Unaccounted`, `UnaddressableKey`,
+    /// `GaveUp`.
+    pub code: Box<str>,
+    /// The server's message, cleaned of control characters; may be empty.
+    pub message: Box<str>,
+}
+
+/// Why an item was left alone after it was planned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SkipReason {
+    /// An elder entry of its key could not be removed: the latest goes last.
+    ElderRemains,
+    /// The plan it belongs to was given up.
+    PlanAbandoned,
+}
+
+impl SkipReason {
+    /// The word used in the audit and in the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ElderRemains => "elder-remains",
+            Self::PlanAbandoned => "plan-abandoned",
+        }
+    }
+}
+
+/// The end of one item.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The server confirmed that it deleted the version.
+    Done,
+    /// The server said that the version does not exist.
+    Gone,
+    /// It will not succeed in this run.
+    Failed(Failure),
+    /// It was left alone.
+    Skipped(SkipReason),
+}
+
+impl Outcome {
+    /// The word used in the audit and in the metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Gone => "gone",
+            Self::Failed(_) => "failed",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+/// Why a listed version is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum KeepReason {
+    /// No rule matched.
+    NoRule,
+    /// A rule with `action: keep` matched.
+    Rule(RuleId),
+    /// It was created after the run began, by the server's clock.
+    Cutoff,
+    /// A rule selected it, but without it an older version would become current.
+    Promotion(RuleId),
+    /// A rule selected it, but it is a `null` version of a bucket with suspended versioning.
+    NullVersion(RuleId),
+    /// A rule selected it, but the server's answer leaves its place among its neighbours open.
+    Ambiguous(RuleId),
+}
+
+impl KeepReason {
+    /// The word used in the audit and in the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRule => "no-rule",
+            Self::Rule(_) => "rule",
+            Self::Cutoff => "cutoff",
+            Self::Promotion(_) => "promotion",
+            Self::NullVersion(_) => "null-version",
+            Self::Ambiguous(_) => "ambiguous",
+        }
+    }
+
+    /// The rule that had a say, where one had.
+    pub const fn rule(self) -> Option<RuleId> {
+        match self {
+            Self::Rule(rule) | Self::Promotion(rule) | Self::NullVersion(rule) | Self::Ambiguous(rule) => {
+                Some(rule)
+            }
+            Self::NoRule | Self::Cutoff => None,
+        }
+    }
+}
