@@ -320,9 +320,9 @@ fn transport(call: &Call<'_>, why: &reqwest::Error) -> S3Error {
         let message = format!("the server's certificate is not to be trusted: {certificate}");
         return call.context.error("UntrustedCertificate", &message, Verdict::stop(StopKind::Certificate));
     }
-    if call.greeting && causes.no_http {
-        let message = "the endpoint answered with something that is not HTTP";
-        return call.context.error("NotS3", message, Verdict::stop(StopKind::NotS3));
+    if let Some(expected) = causes.speaks_no.filter(|_| call.greeting) {
+        let message = format!("the endpoint answered with something that is not {expected}");
+        return call.context.error("NotS3", &message, Verdict::stop(StopKind::NotS3));
     }
     let (code, message) = if why.is_timeout() {
         let stage = if why.is_connect() { "no connection" } else { "no answer" };
@@ -344,26 +344,37 @@ fn transport(call: &Call<'_>, why: &reqwest::Error) -> S3Error {
 struct Causes {
     innermost: String,
     certificate: Option<String>,
-    no_http: bool,
+    /// The protocol that the other side does not speak.
+    speaks_no: Option<&'static str>,
 }
 
 impl Causes {
     fn of(why: &reqwest::Error) -> Self {
-        let mut causes = Self { innermost: "no details".into(), certificate: None, no_http: false };
+        let mut causes = Self { innermost: "no details".into(), certificate: None, speaks_no: None };
         let mut next = why.source();
         while let Some(cause) = next {
             causes.innermost = cause.to_string();
-            if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-                causes.no_http |= hyper.is_parse();
+            if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                causes.speaks_no = Some("HTTP");
             }
-            let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            let tls = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(rustls::Error::InvalidCertificate(why)) = tls.or_else(|| cause.downcast_ref()) {
-                causes.certificate = Some(format!("{why}"));
+            match tls_error(cause) {
+                Some(rustls::Error::InvalidCertificate(why)) => causes.certificate = Some(why.to_string()),
+                Some(rustls::Error::InvalidMessage(_)) => causes.speaks_no = Some("TLS"),
+                _ => {}
             }
             next = cause.source();
         }
         causes
+    }
+}
+
+/// The TLS error inside a cause. `io::Error` does not name what it wraps as its source.
+fn tls_error<'e>(mut cause: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    loop {
+        if let Some(tls) = cause.downcast_ref() {
+            return Some(tls);
+        }
+        cause = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
     }
 }
 

@@ -57,3 +57,13 @@ fn the_servers_wish_is_read_in_all_its_forms() {
     assert_eq!(wish(&headers(&[("retry-after", "soon")])), None);
     assert_eq!(wish(&headers(&[])), None);
 }
+
+#[test]
+fn a_tls_error_is_found_however_often_it_is_wrapped() {
+    let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+    let wrapped = std::io::Error::other(std::io::Error::other(bad.clone()));
+    assert_eq!(tls_error(&wrapped), Some(&bad));
+    assert_eq!(tls_error(&bad), Some(&bad));
+    assert_eq!(tls_error(&std::io::Error::other("plain")), None);
+    assert_eq!(tls_error(&std::io::Error::from(std::io::ErrorKind::NotFound)), None);
+}
