@@ -134,12 +134,13 @@ impl Client {
         let signer = self.identities.get(self.server_now()).await;
         let signer = signer.map_err(|why| no_credentials(&call.context, &why))?;
         let request = self.prepare(call, &signer)?;
-        let response = self.http.execute(request).await.map_err(|why| transport(call, &why))?;
+        let response = self.http.execute(request).await;
+        let response = response.map_err(|why| self.transport(call, &why))?;
         if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
             self.clock.hear(date, Instant::now());
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = match read_body(response, call).await {
+        let body = match self.read_body(response, call).await {
             Ok(body) => body,
             Err(mut error) => {
                 let details = error.details_mut();
@@ -170,8 +171,65 @@ impl Client {
         Ok(request)
     }
 
+    async fn read_body(&self, mut response: reqwest::Response, call: &Call<'_>) -> Result<Bytes, S3Error> {
+        let open = call.changes_the_bucket();
+        let announced =
+            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(BODY_BYTES_MAX));
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_BYTES_MAX => {
+                    let message = format!("the answer is longer than {BODY_BYTES_MAX} bytes");
+                    let mut error = call.context.error("MalformedAnswer", &message, TRANSIENT);
+                    error.details_mut().may_have_applied = open;
+                    return Err(error);
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(body.freeze()),
+                Err(why) => return Err(self.transport(call, &why)),
+            }
+        }
+    }
+
+    /// What went wrong between us and the server.
+    fn transport(&self, call: &Call<'_>, why: &reqwest::Error) -> S3Error {
+        let causes = Causes::of(why);
+        let origin = &self.place().origin;
+        if let Some(certificate) = causes.certificate {
+            let message = format!("the server's certificate is not to be trusted: {certificate}");
+            return call.context.error(
+                "UntrustedCertificate",
+                &message,
+                Verdict::stop(StopKind::Certificate),
+            );
+        }
+        if let Some(expected) = causes.speaks_no.filter(|_| self.is_greeting(call)) {
+            let message = format!("the endpoint answered with something that is not {expected}");
+            return call.context.error("NotS3", &message, Verdict::stop(StopKind::NotS3));
+        }
+        let (code, message) = if why.is_timeout() {
+            let stage = if why.is_connect() { "no connection to" } else { "no answer from" };
+            ("Timeout", format!("{stage} {origin} in time"))
+        } else if why.is_dns() {
+            ("Transport", format!("the host name of {origin} cannot be resolved: {}", causes.innermost))
+        } else if why.is_connect() {
+            ("Transport", format!("no connection to {origin}: {}", causes.innermost))
+        } else {
+            ("Transport", format!("the connection to {origin} broke: {}", causes.innermost))
+        };
+        let mut error = call.context.error(code, &message, TRANSIENT);
+        error.details_mut().may_have_applied =
+            call.changes_the_bucket() && !why.is_connect() && !why.is_builder();
+        error
+    }
+
+    /// Whether the answer shows if the endpoint speaks S3 at all; nobody asks once it has.
+    fn is_greeting(&self, call: &Call<'_>) -> bool {
+        call.greeting && !self.accepted.load(Ordering::Relaxed)
+    }
+
     async fn judge(&self, call: &Call<'_>, answer: Answer) -> Result<Answer, S3Error> {
-        if call.greeting && answer.status < 500 && !speaks_s3(&answer.headers, &answer.body) {
+        if self.is_greeting(call) && answer.status < 500 && !speaks_s3(&answer.headers, &answer.body) {
             let message = format!(
                 "the endpoint answered with {}, which is not S3",
                 header(&answer.headers, CONTENT_TYPE.as_str()).unwrap_or("no content type")
@@ -198,7 +256,7 @@ impl Client {
             verdict = Verdict::stop(StopKind::Credentials);
         }
         let message = match said.message.as_str() {
-            "" if said.code.is_empty() => reason_of_status(answer.status).to_owned(),
+            "" => reason_of_status(answer.status).to_owned(),
             _ => answer.signer.redact(said.message),
         };
         let error = call.context.error(&said.code, &message, verdict);
@@ -247,26 +305,6 @@ fn faithful_url(wire: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-async fn read_body(mut response: reqwest::Response, call: &Call<'_>) -> Result<Bytes, S3Error> {
-    let open = call.changes_the_bucket();
-    let announced =
-        response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(BODY_BYTES_MAX));
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_BYTES_MAX => {
-                let message = format!("the answer is longer than {BODY_BYTES_MAX} bytes");
-                let mut error = call.context.error("MalformedAnswer", &message, TRANSIENT);
-                error.details_mut().may_have_applied = open;
-                return Err(error);
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body.freeze()),
-            Err(why) => return Err(transport(call, &why)),
-        }
-    }
-}
-
 /// Whether an answer comes from something that speaks S3: every such server known puts a request id
 /// into the header, or at least XML into the body.
 fn speaks_s3(headers: &HeaderMap, body: &[u8]) -> bool {
@@ -313,33 +351,6 @@ const fn reason_of_status(status: u16) -> &'static str {
     }
 }
 
-/// What went wrong between us and the server.
-fn transport(call: &Call<'_>, why: &reqwest::Error) -> S3Error {
-    let causes = Causes::of(why);
-    if let Some(certificate) = causes.certificate {
-        let message = format!("the server's certificate is not to be trusted: {certificate}");
-        return call.context.error("UntrustedCertificate", &message, Verdict::stop(StopKind::Certificate));
-    }
-    if let Some(expected) = causes.speaks_no.filter(|_| call.greeting) {
-        let message = format!("the endpoint answered with something that is not {expected}");
-        return call.context.error("NotS3", &message, Verdict::stop(StopKind::NotS3));
-    }
-    let (code, message) = if why.is_timeout() {
-        let stage = if why.is_connect() { "no connection" } else { "no answer" };
-        ("Timeout", format!("{stage} in time"))
-    } else if why.is_dns() {
-        ("Transport", format!("the host name cannot be resolved: {}", causes.innermost))
-    } else if why.is_connect() {
-        ("Transport", format!("no connection: {}", causes.innermost))
-    } else {
-        ("Transport", format!("the connection broke: {}", causes.innermost))
-    };
-    let mut error = call.context.error(code, &message, TRANSIENT);
-    error.details_mut().may_have_applied =
-        call.changes_the_bucket() && !why.is_connect() && !why.is_builder();
-    error
-}
-
 /// What an error chain holds. The outermost error is left out, for it may print the URL.
 struct Causes {
     innermost: String,
@@ -355,6 +366,10 @@ impl Causes {
         while let Some(cause) = next {
             causes.innermost = cause.to_string();
             if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                causes.speaks_no = Some("HTTP");
+            }
+            // It spoke before it was asked, as servers of other protocols do.
+            if causes.innermost == "received unexpected message from connection" {
                 causes.speaks_no = Some("HTTP");
             }
             match tls_error(cause) {

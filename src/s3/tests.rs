@@ -339,7 +339,8 @@ async fn nobody_there_means_nothing_happened() {
     let error = error.expect_err("refused");
     assert_eq!((error.class, error.may_have_applied), (Class::Transient, false));
     assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
-    assert!(!error.to_string().contains("http://"), "{error}");
+    assert!(error.to_string().contains(&script.endpoint), "{error}");
+    assert!(!error.to_string().contains("/logs"), "{error}");
 }
 
 #[tokio::test]
