@@ -265,5 +265,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-#[path = "codec_tests.rs"]
 mod tests;

@@ -1,1 +1,3 @@
-//! Being built.
+//! What a run leaves for people to read.
+
+pub mod audit;
