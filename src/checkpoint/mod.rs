@@ -32,6 +32,9 @@ mod store;
 mod values;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::CheckpointError;
 pub use lock::{LockError, RunLock};
 pub use snapshot::{FileSizes, Progress, Snapshot};

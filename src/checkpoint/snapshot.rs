@@ -197,3 +197,11 @@ impl Snapshot {
         work(&self.connection).map_err(|fault| store::named(fault, &self.path))
     }
 }
+
+#[cfg(test)]
+impl Snapshot {
+    /// Pages of the file, those in the WAL included.
+    pub(super) fn count_pages(&self) -> u64 {
+        self.count("SELECT page_count FROM pragma_page_count").unwrap()
+    }
+}
