@@ -32,7 +32,7 @@ const EXIT_CODES: &str = "Exit codes:
 pub(super) struct Common {
     /// Directory for checkpoints and audits; each job has one of its own in it
     /// [default: s3sweep in the XDG state directory]
-    #[arg(long, global = true, value_name = "DIR", env = "S3SWEEP_STATE_DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
     /// How log lines look
     #[arg(long, global = true, value_enum, default_value = "text")]

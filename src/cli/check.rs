@@ -38,7 +38,7 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
     }
     let client = connect(job, None).await?;
     let metrics = Arc::new(Metrics::new(&job.name).map_err(|error| Ending::Bug(error.to_string()))?);
-    let facts = look_at_bucket(client.clone(), metrics).await?;
+    let facts = look_at_bucket(Arc::clone(&client), metrics).await?;
     let mut lines = vec![format!("bucket {} answers, region {}", client.bucket(), facts.region)];
     lines.push(match (facts.versioning, job.null_versions) {
         (VersioningStatus::Suspended, NullVersions::Refuse) => {

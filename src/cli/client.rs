@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::engine::{Ending, ending_of_s3};
 use crate::job::{self, Endpoint, Job};
@@ -31,7 +32,7 @@ pub(super) fn load(path: &Path) -> Result<Job, Ending> {
 }
 
 /// The client for a job's bucket.
-pub(super) async fn connect(job: &Job, stand_in: Option<StandIn>) -> Result<Client, Ending> {
+pub(super) async fn connect(job: &Job, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
     let spec = &job.bucket;
     let mut config = ClientConfig::new(spec.name.clone());
     config.region = spec.region.clone();
@@ -64,7 +65,7 @@ pub(super) async fn connect(job: &Job, stand_in: Option<StandIn>) -> Result<Clie
             return Err(Ending::Usage("`endpoint: sandbox` needs the cargo feature `sandbox`".into()));
         }
     }
-    Client::new(config).await.map_err(|error| ending_of_s3(&error))
+    Client::new(config).await.map(Arc::new).map_err(|error| ending_of_s3(&error))
 }
 
 /// The directory above the state directories of all jobs.

@@ -13,7 +13,7 @@ use super::context::locked;
 
 /// What a call needs.
 pub(super) struct Caller {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) pace: Pace,
     pub(super) metrics: Arc<Metrics>,
     quota: Quota,
@@ -22,7 +22,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(client: Client, pace: Pace, metrics: Arc<Metrics>, seed: u64) -> Self {
+    pub(super) fn new(client: Arc<Client>, pace: Pace, metrics: Arc<Metrics>, seed: u64) -> Self {
         Self {
             client,
             pace,

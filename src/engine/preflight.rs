@@ -1,7 +1,11 @@
 //! What must be known of a bucket before its first version is listed.
 
+use std::sync::Arc;
+
 use crate::model::{Timestamp, VersioningStatus};
-use crate::s3::{Operation, S3Error};
+use crate::pace::Pace;
+use crate::s3::{Client, Operation, S3Error};
+use crate::telemetry::Metrics;
 
 use super::Ending;
 use super::caller::Caller;
@@ -36,11 +40,11 @@ pub(super) const fn word(versioning: VersioningStatus) -> &'static str {
 /// # Errors
 /// The end of the run: wrong credentials, a missing bucket, an endpoint that speaks no S3, a bucket
 /// without versions, an outage.
-pub async fn look(caller_client: crate::s3::Client, metrics: std::sync::Arc<crate::telemetry::Metrics>) -> Result<BucketFacts, Ending> {
-    let caller = Caller::new(caller_client, crate::pace::Pace::default(), metrics, fastrand::u64(..));
-    look_with(&caller).await
+pub async fn look(client: Arc<Client>, metrics: Arc<Metrics>) -> Result<BucketFacts, Ending> {
+    look_with(&Caller::new(client, Pace::default(), metrics, fastrand::u64(..))).await
 }
 
+/// As [`look`], with a caller that exists already.
 pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
     let client = &caller.client;
     let ended = |error: S3Error| ending_of_s3(&error);

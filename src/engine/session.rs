@@ -53,7 +53,7 @@ pub struct Session {
     /// The job.
     pub job: Job,
     /// Its bucket.
-    pub client: Client,
+    pub client: Arc<Client>,
     /// The job's own state directory.
     pub state_dir: PathBuf,
     /// What to do.
