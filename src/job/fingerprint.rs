@@ -4,8 +4,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The part of a job that decides which versions a run touches and how. Two jobs with the same
-/// fingerprint may go on with each other's checkpoints; speed, budgets, reports and wording are
-/// free to change between.
+/// fingerprint may go on with each other's checkpoints; speed, budgets and reports are free to
+/// change between.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fingerprint {
     /// SHA-256 of `semantic_json`, 64 hexadecimal digits.

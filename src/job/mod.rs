@@ -1,13 +1,21 @@
 //! The job file: from YAML to a [`Job`], or to every [`Problem`] at once.
 //!
-//! Two steps. [`yaml`] turns the text into a tree of located nodes and is the only place that
-//! knows the YAML library. The readers walk that tree and collect every problem they meet; nothing
-//! of a file with a problem is used.
+//! Two steps. `yaml` turns the text into a tree of located nodes and is the only place that knows
+//! the YAML library. The readers walk that tree and collect every problem they meet; nothing of a
+//! file with a problem is used. `lint` adds warnings about what is allowed but probably not meant.
 
+mod compile;
 mod fingerprint;
+mod lint;
 mod problem;
+mod reader;
+mod rule_section;
+mod sections;
 mod spec;
+mod units;
+mod yaml;
 
+pub use compile::load;
 pub use fingerprint::{Fingerprint, differences};
 pub use problem::{Problem, Problems};
 pub use spec::{
@@ -15,6 +23,12 @@ pub use spec::{
     SandboxFaults, SandboxSpec, Scope, StopOnFailures,
 };
 
+/// Bytes that a job file may have: a bound for what the parser is given.
+pub const FILE_BYTES_MAX: usize = 256 << 10;
+
 /// Rules that a job may have. Far above what anybody reads, and each version may have to meet all
 /// of them.
 pub const RULES_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests;

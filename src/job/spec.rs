@@ -188,7 +188,7 @@ pub struct Retry {
 }
 
 /// What to write down.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Which versions the audit names.
     pub audit: Audit,
