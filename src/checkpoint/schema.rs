@@ -1,8 +1,8 @@
 //! The tables, how they came to be, and how a file is told from a foreign one without touching it.
 //!
 //! Migrations are append-only: a released one is never edited. A file begins its life in rollback
-//! mode and is switched to WAL when its schema stands, so that the main file's own header always
-//! tells whose it is, whatever became of the WAL beside it.
+//! mode and is switched to WAL when its schema and the run's description stand, so that the main file
+//! tells whose it is whatever became of the WAL beside it.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
@@ -32,8 +32,11 @@ pub(super) fn newest() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// Creates the file, readable by its owner only, with the newest schema, empty.
-pub(super) fn create(path: &Path) -> Result<Connection, CheckpointError> {
+/// Creates the file, readable by its owner only, with the newest schema and what `fill` puts in.
+pub(super) fn create(
+    path: &Path,
+    fill: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<Connection, CheckpointError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
         Ok(file) => drop(file),
@@ -46,6 +49,7 @@ pub(super) fn create(path: &Path) -> Result<Connection, CheckpointError> {
     let mut connection = connect(path).map_err(failed)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     migrate(&mut connection, 0).map_err(failed)?;
+    fill(&connection).map_err(failed)?;
     configure(&connection).map_err(failed)?;
     Ok(connection)
 }

@@ -62,8 +62,7 @@ impl Store {
         mut journal: Option<Box<dyn Journal>>,
     ) -> Result<Self, CheckpointError> {
         let codec = Codec::new()?;
-        let connection = schema::create(path)?;
-        rows::insert_header(&connection, header).map_err(|error| CheckpointError::sqlite(path, error))?;
+        let connection = schema::create(path, |connection| rows::insert_header(connection, header))?;
         if let Some(journal) = &mut journal {
             journal.rewind(0).map_err(|error| CheckpointError::audit(path, error))?;
         }

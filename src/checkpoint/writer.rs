@@ -270,6 +270,12 @@ impl Checkpoint {
         answered.await.map_err(|_| CheckpointError::Closed)?
     }
 
+    /// Commands that the writer has not taken up yet.
+    #[cfg(test)]
+    pub(super) fn commands_waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
     /// Reaches into the store, between transactions.
     #[cfg(test)]
     pub(super) async fn tamper(&self, work: impl FnOnce(&mut Store) + Send + 'static) {
@@ -305,7 +311,10 @@ impl Writer {
     fn group(&mut self, first: Work) -> Option<Command> {
         let began = Instant::now();
         if self.spoilt.is_none() {
-            self.spoilt = self.store.begin().err().map(|fault| self.store.named(fault));
+            self.spoilt = self.store.begin().err().map(|fault| {
+                self.store.roll_back();
+                self.store.named(fault)
+            });
         }
         if let Some(error) = &self.spoilt {
             let (_, reply) = first(Err(error.clone()));
