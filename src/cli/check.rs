@@ -15,7 +15,8 @@ use super::{print, print_json};
 
 pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Ending> {
     let job = load(&check.job)?;
-    let mut lines = vec![format!("{}: job {} is valid, {} rules", check.job.display(), job.name, job.rules.len())];
+    let mut lines =
+        vec![format!("{}: job {} is valid, {} rules", check.job.display(), job.name, job.rules.len())];
     lines.extend(job.warnings.iter().map(|warning| format!("warning: {warning}")));
     let found = if check.live { Some(live(&job).await?) } else { None };
     match common.output {
@@ -25,7 +26,9 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         }
         Output::Json => {
             let warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
-            print_json(&serde_json::json!({ "job": job.name, "valid": true, "warnings": warnings, "live": found }))?;
+            print_json(
+                &serde_json::json!({ "job": job.name, "valid": true, "warnings": warnings, "live": found }),
+            )?;
         }
     }
     Ok(Ending::Done)
@@ -42,7 +45,8 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
     let mut lines = vec![format!("bucket {} answers, region {}", client.bucket(), facts.region)];
     lines.push(match (facts.versioning, job.null_versions) {
         (VersioningStatus::Suspended, NullVersions::Refuse) => {
-            "versioning is suspended: `null` versions will be kept (`null_versions: allow` selects them)".into()
+            "versioning is suspended: `null` versions will be kept (`null_versions: allow` selects them)"
+                .into()
         }
         (VersioningStatus::Suspended, NullVersions::Allow) => "versioning is suspended".into(),
         _ => "versioning is enabled".into(),

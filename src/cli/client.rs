@@ -25,8 +25,9 @@ pub(super) fn load(path: &Path) -> Result<Job, Ending> {
         return Err(too_large());
     }
     let bytes = fs::read(path).map_err(|error| Ending::Usage(format!("{name}: {error}")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| Ending::Usage(format!("{name}: not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Ending::Usage(format!("{name}: not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    })?;
     job::load(&text, &name, &|variable| std::env::var(variable).ok())
         .map_err(|problems| Ending::Usage(format!("the job file cannot be used\n{problems}")))
 }
@@ -73,8 +74,7 @@ pub(super) fn state_root(common: &Common) -> Result<PathBuf, Ending> {
     if let Some(dir) = &common.state_dir {
         return Ok(dir.clone());
     }
-    dirs::state_dir()
-        .or_else(dirs::data_local_dir)
-        .map(|dir| dir.join("s3sweep"))
-        .ok_or_else(|| Ending::Usage("no home directory is known: name a state directory with --state-dir".into()))
+    dirs::state_dir().or_else(dirs::data_local_dir).map(|dir| dir.join("s3sweep")).ok_or_else(|| {
+        Ending::Usage("no home directory is known: name a state directory with --state-dir".into())
+    })
 }

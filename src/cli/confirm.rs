@@ -14,7 +14,11 @@ use super::args::Common;
 ///
 /// # Errors
 /// Nobody is there to be asked.
-pub(super) fn question(common: &Common, job: &Job, progress: Option<ProgressBar>) -> Result<Option<Confirm>, Ending> {
+pub(super) fn question(
+    common: &Common,
+    job: &Job,
+    progress: Option<ProgressBar>,
+) -> Result<Option<Confirm>, Ending> {
     if common.yes || !job.confirm {
         return Ok(None);
     }
@@ -42,7 +46,11 @@ pub(super) fn question(common: &Common, job: &Job, progress: Option<ProgressBar>
                 });
                 text += &format!("  {name}: {} versions, {}\n", count(of.versions), bytes(of.bytes));
             }
-            text += &format!("Delete {}{} versions for good? [y/N] ", count(left), if complete { "" } else { " and more" });
+            text += &format!(
+                "Delete {}{} versions for good? [y/N] ",
+                count(left),
+                if complete { "" } else { " and more" }
+            );
             answered_yes(&text)
         };
         match &progress {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::engine::Ending;
 use crate::job::{self, Endpoint, Job, SandboxSpec};
 use crate::s3::StaticCredentials;
-use crate::sandbox::{Config, CutListings, Faults, KeyErrors, KeyShape, Resets, Sandbox, Seed};
+use crate::sandbox::{
+    Config, CutListings, Faults, KeyErrors, KeyShape, Operation, Resets, Sandbox, Seed, When,
+};
 
 use super::client::StandIn;
 
@@ -45,11 +47,15 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
         access_key: credentials.access_key_id.clone(),
         secret_key: credentials.secret_access_key.clone(),
         region: job.bucket.region.clone().unwrap_or_else(|| "us-east-1".into()),
-        seeds: vec![seed(&job.bucket.name, &spec, &job.scope.prefixes_as_text())],
+        seeds: vec![seed(job, &spec)],
         faults: faults(&spec),
         ..Config::default()
     };
-    tracing::info!(keys = spec.keys, versions_per_key = spec.versions_per_key, "filling the embedded sandbox");
+    tracing::info!(
+        keys = spec.keys,
+        versions_per_key = spec.versions_per_key,
+        "filling the embedded sandbox"
+    );
     let sandbox = Sandbox::start(config)
         .await
         .map_err(|error| Ending::LocalIo(format!("the embedded sandbox cannot start: {error}")))?;
@@ -58,10 +64,11 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
 }
 
 /// The content that a job's `sandbox:` section describes.
-pub(super) fn seed(bucket: &str, spec: &SandboxSpec, prefixes: &[String]) -> Seed {
+pub(super) fn seed(job: &Job, spec: &SandboxSpec) -> Seed {
+    let prefixes = job.scope.prefixes.iter().filter_map(|prefix| prefix.as_str().map(str::to_owned));
     let days = |age: Duration| age.as_secs_f64() / 86_400.0;
     Seed {
-        bucket: bucket.to_owned(),
+        bucket: job.bucket.name.clone(),
         seed: spec.seed,
         keys: spec.keys,
         versions_per_key: spec.versions_per_key,
@@ -74,7 +81,7 @@ pub(super) fn seed(bucket: &str, spec: &SandboxSpec, prefixes: &[String]) -> See
             job::KeyShape::Unicode => KeyShape::Unicode,
             job::KeyShape::Odd => KeyShape::Odd,
         },
-        prefixes: prefixes.to_vec(),
+        prefixes: prefixes.collect(),
         oldest_days: days(spec.oldest),
         newest_days: days(spec.newest),
         size_bytes_min: spec.size_bytes / 2,
@@ -88,13 +95,21 @@ pub(super) fn faults(spec: &SandboxSpec) -> Faults {
     let mut faults = Faults { seed: spec.seed, ..Faults::default() };
     let asked = spec.faults;
     if asked.key_error_share > 0.0 {
-        faults.key_errors.push(KeyErrors { share: asked.key_error_share, ..KeyErrors::default() });
+        faults.key_errors.push(KeyErrors {
+            share: asked.key_error_share,
+            codes: vec!["InternalError".into(), "SlowDown".into()],
+            prefix: String::new(),
+        });
     }
     if asked.reset_share > 0.0 {
-        faults.resets.push(Resets { share: asked.reset_share, ..Resets::default() });
+        faults.resets.push(Resets {
+            operation: Some(Operation::DeleteObjects),
+            share: asked.reset_share,
+            when: When::AfterApplying,
+        });
     }
     if asked.truncated_share > 0.0 {
-        faults.cut_listings = Some(CutListings { share: asked.truncated_share, ..CutListings::default() });
+        faults.cut_listings = Some(CutListings { share: asked.truncated_share, at_byte: None });
     }
     faults
 }

@@ -38,7 +38,7 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
     if let Some(path) = &serve.seed {
         let job = load(path)?;
         let spec = job.sandbox.clone().unwrap_or_default();
-        config.seeds.push(seed(&job.bucket.name, &spec, &job.scope.prefixes_as_text()));
+        config.seeds.push(seed(&job, &spec));
         config.faults = faults(&spec);
     }
     if let Some(faults) = script.faults {
@@ -47,9 +47,9 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
     let failed = |error: std::io::Error| Ending::LocalIo(format!("the sandbox: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let sandbox = Sandbox::start(config)
-        .await
-        .map_err(|error| Ending::LocalIo(format!("the sandbox cannot listen on {}: {error}", serve.listen)))?;
+    let sandbox = Sandbox::start(config).await.map_err(|error| {
+        Ending::LocalIo(format!("the sandbox cannot listen on {}: {error}", serve.listen))
+    })?;
     let endpoint = sandbox.endpoint();
     print(&format!("endpoint={endpoint}\n"))?;
     if let Some(file) = &serve.ready_file {

@@ -26,7 +26,9 @@ pub(super) fn watch(stop: Arc<Stop>) -> Result<JoinHandle<()>, Ending> {
                 stop.drain(Ending::Interrupted(format!("{name}: stopped after settling what was in flight")));
             } else {
                 tracing::warn!("{name} again: stopping at once");
-                stop.abort(Ending::Interrupted(format!("{name}: stopped at once; what was in flight is sent again")));
+                stop.abort(Ending::Interrupted(format!(
+                    "{name}: stopped at once; what was in flight is sent again"
+                )));
             }
         }
     }))

@@ -6,7 +6,7 @@ const DENIED_STREAK_MAX: u64 = 100;
 
 /// `stop_on_failures` of a job.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct FailureLimit {
+pub(super) struct FailureLimit {
     /// Outcomes before the share is judged.
     pub after: u64,
     /// Failed outcomes among all, from 0 to 1.
@@ -15,7 +15,7 @@ pub struct FailureLimit {
 
 /// Why the breaker opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Tripped {
+pub(super) enum Tripped {
     /// More failures than the job allows.
     Failures(String),
     /// The permission to delete is missing.
@@ -24,7 +24,7 @@ pub enum Tripped {
 
 /// Watches the outcomes of a process.
 #[derive(Debug)]
-pub struct Breaker {
+pub(super) struct Breaker {
     limit: Option<FailureLimit>,
     /// Where versions can be locked, a streak of refusals says nothing about permissions.
     lockable: bool,
@@ -35,18 +35,18 @@ pub struct Breaker {
 
 impl Breaker {
     /// `lockable` tells that the bucket has Object Lock.
-    pub const fn new(limit: Option<FailureLimit>, lockable: bool) -> Self {
+    pub(super) const fn new(limit: Option<FailureLimit>, lockable: bool) -> Self {
         Self { limit, lockable, settled: 0, failed: 0, denied_streak: 0 }
     }
 
     /// An item was deleted, or was gone.
-    pub const fn succeeded(&mut self) {
+    pub(super) const fn succeeded(&mut self) {
         self.settled += 1;
         self.denied_streak = 0;
     }
 
     /// An item failed for good with this code.
-    pub fn failed(&mut self, code: &str) -> Option<Tripped> {
+    pub(super) fn failed(&mut self, code: &str) -> Option<Tripped> {
         self.settled += 1;
         self.failed += 1;
         self.denied_streak = if code == "AccessDenied" { self.denied_streak + 1 } else { 0 };

@@ -9,7 +9,7 @@ const SHARE_JUDGED_FROM: u64 = 10_000;
 
 /// Versions and their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Load {
+pub(super) struct Load {
     /// How many versions.
     pub versions: u64,
     /// Their bytes together.
@@ -30,7 +30,7 @@ impl Load {
 
 /// What the user set.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Versions deleted in one budget window.
     pub versions_max: Option<u64>,
     /// Bytes deleted in one budget window.
@@ -41,7 +41,7 @@ pub struct Limits {
 
 /// What the listing has come to, for `share_max`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listing {
+pub(super) struct Listing {
     /// Versions listed by this run so far.
     pub listed: u64,
     /// Whether no more will be listed, or none can be until some are deleted.
@@ -50,7 +50,7 @@ pub struct Listing {
 
 /// The answer to a batch that asks to be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Grant {
+pub(super) enum Grant {
     /// The first so many items may be sent.
     Items(usize),
     /// Nothing now; ask again when something was settled or listed.
@@ -61,7 +61,7 @@ pub enum Grant {
 
 /// The book of one budget window.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     limits: Limits,
     /// Deleted in this window.
     spent: Load,
@@ -74,7 +74,7 @@ pub struct Budget {
 
 impl Budget {
     /// A window in which `spent` is used up already, of a run that deleted `run_versions` in all.
-    pub fn new(limits: Limits, spent: Load, run_versions: u64) -> Self {
+    pub(super) fn new(limits: Limits, spent: Load, run_versions: u64) -> Self {
         Self {
             limits,
             spent,
@@ -86,7 +86,7 @@ impl Budget {
 
     /// Reserves as many of the first items of a batch as fit. A batch that comes back brings its
     /// former reservation along.
-    pub fn grant(&mut self, batch: i64, sizes_bytes: &[u64], listing: Listing) -> Grant {
+    pub(super) fn grant(&mut self, batch: i64, sizes_bytes: &[u64], listing: Listing) -> Grant {
         if let Some(former) = self.reserved.remove(&batch) {
             self.reserved_sum.sub(former);
         }
@@ -129,14 +129,13 @@ impl Budget {
         let share_max = self.limits.share_max?;
         let judged = listing.listed >= SHARE_JUDGED_FROM || listing.stands_still;
         #[expect(clippy::cast_precision_loss, reason = "counts of versions stay far below 2^52")]
-        let over =
-            (self.spent_before_versions + total.versions) as f64 > share_max * listing.listed as f64;
+        let over = (self.spent_before_versions + total.versions) as f64 > share_max * listing.listed as f64;
         (!judged || over).then_some("max_share")
     }
 
     /// Books the outcome of a batch: `done` was deleted, `open` was sent and may have been applied
     /// without a word, the rest of the reservation is free again.
-    pub fn settle(&mut self, batch: i64, done: Load, open: Load) {
+    pub(super) fn settle(&mut self, batch: i64, done: Load, open: Load) {
         if let Some(former) = self.reserved.remove(&batch) {
             self.reserved_sum.sub(former);
         }
@@ -145,11 +144,6 @@ impl Budget {
             self.reserved.insert(batch, open);
             self.reserved_sum.add(open);
         }
-    }
-
-    /// Deleted in this window.
-    pub const fn spent(&self) -> Load {
-        self.spent
     }
 }
 

@@ -52,7 +52,12 @@ impl Caller {
     /// pays the pace for one request that names `versions` versions; a waiting one holds nothing.
     ///
     /// Expired credentials are refreshed, and a clock that is off is corrected, once per call.
-    pub(super) async fn call<T, F, Fut>(&self, operation: Operation, versions: usize, attempt: F) -> Result<T, S3Error>
+    pub(super) async fn call<T, F, Fut>(
+        &self,
+        operation: Operation,
+        versions: usize,
+        attempt: F,
+    ) -> Result<T, S3Error>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,

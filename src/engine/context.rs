@@ -12,12 +12,12 @@ use crate::model::Timestamp;
 use crate::rules::{PageOrder, Rules};
 use crate::s3::S3Error;
 
+use super::Ending;
 use super::breaker::{Breaker, Tripped};
 use super::budget::{Budget, Listing};
 use super::caller::Caller;
 use super::errors;
 use super::stop::Stop;
-use super::Ending;
 
 /// Planned versions without an outcome at which listing pauses; it goes on at half of it. Keeps the
 /// checkpoint of a streaming run at some tens of MB whatever the size of the bucket.
@@ -69,7 +69,8 @@ impl Context {
     pub(super) fn listing(&self) -> Listing {
         Listing {
             listed: self.listed.load(Ordering::Acquire),
-            stands_still: self.listing_done.load(Ordering::Acquire) || self.planner_paused.load(Ordering::Acquire),
+            stands_still: self.listing_done.load(Ordering::Acquire)
+                || self.planner_paused.load(Ordering::Acquire),
         }
     }
 

@@ -24,7 +24,9 @@ pub fn ending_of_s3(error: &S3Error) -> Ending {
     match error.stop {
         Some(StopKind::Credentials) => Ending::Credentials(text),
         Some(StopKind::Tripwire(_)) => Ending::Tripwire(text),
-        Some(StopKind::Config | StopKind::Target | StopKind::NotS3 | StopKind::Certificate) => Ending::Usage(text),
+        Some(StopKind::Config | StopKind::Target | StopKind::NotS3 | StopKind::Certificate) => {
+            Ending::Usage(text)
+        }
         Some(StopKind::Bug) => Ending::Bug(text),
         Some(StopKind::Unexpected) => Ending::Interrupted(text),
         None => match error.class {

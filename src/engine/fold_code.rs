@@ -7,7 +7,7 @@ use crate::rules::{KeyState, Newer, Tie};
 
 /// What is carried from one page of a range to the next.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Carried {
+pub(super) struct Carried {
     /// The open key, as the rules see it.
     pub fold: Option<KeyState>,
     /// The rules that have selected something of the open key, so that keys are counted once.
@@ -88,7 +88,7 @@ const fn kind(is_marker: bool) -> Kind {
 ///
 /// # Errors
 /// Those of the JSON writer, which none of these types can cause.
-pub fn encode(carried: &Carried) -> Result<Option<Box<[u8]>>, serde_json::Error> {
+pub(super) fn encode(carried: &Carried) -> Result<Option<Box<[u8]>>, serde_json::Error> {
     if *carried == Carried::default() {
         return Ok(None);
     }
@@ -118,7 +118,7 @@ pub fn encode(carried: &Carried) -> Result<Option<Box<[u8]>>, serde_json::Error>
 }
 
 /// Decodes what [`encode`] wrote; `None` where the bytes are not of that form.
-pub fn decode(bytes: Option<&[u8]>) -> Option<Carried> {
+pub(super) fn decode(bytes: Option<&[u8]>) -> Option<Carried> {
     let Some(bytes) = bytes else { return Some(Carried::default()) };
     let dto: CarriedDto = serde_json::from_slice(bytes).ok()?;
     let fold = match dto.fold {

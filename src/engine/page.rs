@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use crate::checkpoint::{Amount, Counter, HeldItem, PageCommit, RangeRow, Sample};
 use crate::model::{ActionId, Fate, Item, KeepReason, Key, Marker, Page, Record, RuleId, Timestamp, Version};
 use crate::rules::{
-    Decided, Decision, KeyFold, OrderFault, PageOrder, Place, Rules, Sequenced, after_marker, sequence, within,
+    Decided, Decision, KeyFold, OrderFault, PageOrder, Place, Rules, Sequenced, after_marker, sequence,
+    within,
 };
 
 use super::batcher::Batcher;
@@ -18,7 +19,7 @@ const RECENT_MAX: usize = 1000;
 
 /// Why a page cannot be taken.
 #[derive(Debug, thiserror::Error)]
-pub enum PageFault {
+pub(super) enum PageFault {
     /// The listing is out of order.
     #[error(transparent)]
     Order(#[from] OrderFault),
@@ -29,7 +30,7 @@ pub enum PageFault {
 
 /// What a page is judged by, beside the rules.
 #[derive(Clone, Copy, Debug)]
-pub struct PageOptions {
+pub(super) struct PageOptions {
     /// When the page was answered, by the server's clock.
     pub at: Timestamp,
     /// Whether the audit wants kept versions.
@@ -44,7 +45,7 @@ pub struct PageOptions {
 ///
 /// # Errors
 /// A listing that is out of order, or a range whose state cannot be read.
-pub fn plan_page(
+pub(super) fn plan_page(
     mut range: RangeRow,
     page: Page,
     rules: &Rules,
@@ -60,12 +61,14 @@ pub fn plan_page(
     }
     let recent = recent_ids(&range, &entries, next.as_ref());
     let mut beyond = false;
-    entries.retain(|entry| match within(&entry.version.key, &range.prefix, range.lo.as_ref(), range.hi.as_ref()) {
-        Place::Inside => true,
-        Place::Before => false,
-        Place::Beyond => {
-            beyond = true;
-            false
+    entries.retain(|entry| {
+        match within(&entry.version.key, &range.prefix, range.lo.as_ref(), range.hi.as_ref()) {
+            Place::Inside => true,
+            Place::Before => false,
+            Place::Beyond => {
+                beyond = true;
+                false
+            }
         }
     });
     let cut = options.limit_left.is_some_and(|left| {
@@ -83,7 +86,11 @@ pub fn plan_page(
 }
 
 /// The ids of the marker's key, newest first, for the next page's replays.
-fn recent_ids(range: &RangeRow, entries: &[Sequenced], next: Option<&Marker>) -> Vec<crate::model::VersionId> {
+fn recent_ids(
+    range: &RangeRow,
+    entries: &[Sequenced],
+    next: Option<&Marker>,
+) -> Vec<crate::model::VersionId> {
     let Some(marker) = next else { return Vec::new() };
     let before = range.cursor.as_ref().filter(|cursor| cursor.key == marker.key).map(|_| range.recent.iter());
     let here = entries.iter().filter(|entry| entry.version.key == marker.key).map(|entry| &entry.version.id);
@@ -171,7 +178,9 @@ impl<'a> Planned<'a> {
         }
         match decision {
             Decision::Keep(reason) => self.keep(version, reason),
-            Decision::Act { rule, action, elders_selected } => self.select(version, rule, action, elders_selected),
+            Decision::Act { rule, action, elders_selected } => {
+                self.select(version, rule, action, elders_selected)
+            }
         }
     }
 

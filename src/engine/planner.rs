@@ -69,8 +69,10 @@ async fn fetch(ctx: &Context, range: &RangeRow) -> Option<Page> {
     };
     let began = ctx.now();
     for round in 1.. {
-        let answer =
-            ctx.caller.call(Operation::ListObjectVersions, 0, || ctx.caller.client.list_versions(&request)).await;
+        let answer = ctx
+            .caller
+            .call(Operation::ListObjectVersions, 0, || ctx.caller.client.list_versions(&request))
+            .await;
         let error = match answer {
             Ok(page) => return Some(page),
             Err(error) => error,
@@ -122,8 +124,7 @@ async fn commit(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u
     };
     commit.requests.push(("list_pages", 1));
     let range = commit.range.clone();
-    let [listed, kept, planned] =
-        [range.listed - before.0, range.kept - before.1, range.planned - before.2];
+    let [listed, kept, planned] = [range.listed - before.0, range.kept - before.1, range.planned - before.2];
     // Counted before the commit, so that no settlement of these items can come first.
     ctx.pending.fetch_add(planned, Ordering::AcqRel);
     if let Err(error) = ctx.checkpoint.commit_page(commit).await {

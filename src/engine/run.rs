@@ -102,9 +102,10 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         bytes_max: job.budget.max_bytes,
         share_max: job.budget.max_share,
     };
-    let failures = job.budget.stop_on_failures.map(|stop| FailureLimit { after: stop.after, share: stop.share });
-    let deadline = window
-        .and_then(|window| Some(Timestamp::from_millis(window.started_ms).plus(job.budget.deadline?)));
+    let failures =
+        job.budget.stop_on_failures.map(|stop| FailureLimit { after: stop.after, share: stop.share });
+    let deadline =
+        window.and_then(|window| Some(Timestamp::from_millis(window.started_ms).plus(job.budget.deadline?)));
     let rules = Rules {
         rules: job.rules.clone(),
         policy: Policy {

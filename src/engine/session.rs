@@ -70,7 +70,10 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("job", &self.job.name).field("command", &self.command).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("job", &self.job.name)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
     }
 }
 
@@ -237,7 +240,8 @@ fn begin(
     command: &Command,
 ) -> Result<(Checkpoint, RunFiles), Ending> {
     let refused = |error: CheckpointError| ending_of_checkpoint(&error);
-    let stamp: String = facts.now.floor_to_second().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let stamp: String =
+        facts.now.floor_to_second().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     let run_id = format!("{}-{:04x}", stamp.trim_end_matches("000Z"), fastrand::u16(..));
     let files = dir.files(&run_id).map_err(refused)?;
     let header = RunHeader {

@@ -18,11 +18,7 @@ pub(super) enum Sent {
     /// An elder of its key remains: it must stay.
     Blocked,
     /// The request failed, and may or may not have been applied.
-    Open {
-        code: Box<str>,
-        message: Box<str>,
-        retry_after: Option<Duration>,
-    },
+    Open { code: Box<str>, message: Box<str>, retry_after: Option<Duration> },
     /// The request was refused as a whole, for good.
     Refused { failure: Failure, request_id: Option<Box<str>> },
     /// The server answered.
@@ -64,7 +60,8 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
         Judged::Again { retry_after, .. } => *retry_after,
         _ => None,
     });
-    let next = retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
+    let next =
+        retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
     if next == Durable::GiveUp {
         judged.iter_mut().for_each(|(_, judged)| give_up(judged, patience.give_up_after));
     }
@@ -134,7 +131,10 @@ fn judge_answer(answer: ItemAnswer, request_id: Option<Box<str>>, attempt: u32) 
     match answer {
         ItemAnswer::Deleted => Judged::Settled(Outcome::Done, request_id),
         ItemAnswer::Unaccounted => Judged::Again {
-            last: Failure { code: "Unaccounted".into(), message: "the answer does not say what became of it".into() },
+            last: Failure {
+                code: "Unaccounted".into(),
+                message: "the answer does not say what became of it".into(),
+            },
             retry_after: None,
             throttled: false,
         },
@@ -157,7 +157,8 @@ fn judge_answer(answer: ItemAnswer, request_id: Option<Box<str>>, attempt: u32) 
 
 fn give_up(judged: &mut Judged, after: Duration) {
     if let Judged::Again { last, .. } = judged {
-        let message = format!("given up after {} s; last error: {} {}", after.as_secs(), last.code, last.message);
+        let message =
+            format!("given up after {} s; last error: {} {}", after.as_secs(), last.code, last.message);
         *judged = Judged::Settled(
             Outcome::Failed(Failure { code: "GaveUp".into(), message: message.trim_end().into() }),
             None,

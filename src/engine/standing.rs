@@ -52,11 +52,16 @@ pub fn choose(
         };
     };
     let same = open.header.fingerprint == fingerprint;
-    let untouched = open.header.mode == Mode::Plan && matches!(open.state, RunState::Planning | RunState::Planned);
+    let untouched =
+        open.header.mode == Mode::Plan && matches!(open.state, RunState::Planning | RunState::Planned);
     match command {
-        Command::Plan { restart: true } | Command::Run { restart: true } => Choice::Begin(Some("--restart was given")),
+        Command::Plan { restart: true } | Command::Run { restart: true } => {
+            Choice::Begin(Some("--restart was given"))
+        }
         Command::Plan { .. } if untouched && same && open.state == RunState::Planning => Choice::GoOn,
-        Command::Plan { .. } | Command::Run { .. } if untouched => Choice::Begin(Some("a new plan replaces it")),
+        Command::Plan { .. } | Command::Run { .. } if untouched => {
+            Choice::Begin(Some("a new plan replaces it"))
+        }
         _ if !same => Choice::Refuse(changed(open, semantic_json)),
         Command::Plan { .. } => Choice::Refuse(Ending::Usage(format!(
             "run {} of this job was interrupted: finish it with `s3sweep run`, or give it up with --restart",

@@ -32,10 +32,13 @@ async fn process(ctx: &Context, work: Work) {
             *slot = Sent::Blocked;
         }
     }
-    let to_send: Vec<usize> = (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
+    let to_send: Vec<usize> =
+        (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
     match ctx.job.actions.get(usize::from(batch.action.0)) {
         Some(options) => deliver(ctx, &batch.items, &to_send, options, &mut sent).await,
-        None => ctx.stop.abort(super::Ending::Checkpoint(format!("batch {id} names an action the job lacks"))),
+        None => {
+            ctx.stop.abort(super::Ending::Checkpoint(format!("batch {id} names an action the job lacks")))
+        }
     }
     let patience = Patience { now: ctx.now(), give_up_after: ctx.job.retry.give_up_after };
     let settled = settle(batch, sent, patience, &mut || ctx.caller.chance());
@@ -49,7 +52,13 @@ enum Request {
 }
 
 /// Sends the items `to_send` and notes what is known of each in `sent`.
-async fn deliver(ctx: &Context, items: &[Item], to_send: &[usize], options: &DeleteOptions, sent: &mut [Sent]) {
+async fn deliver(
+    ctx: &Context,
+    items: &[Item],
+    to_send: &[usize],
+    options: &DeleteOptions,
+    sent: &mut [Sent],
+) {
     let mut requests = requests_for(ctx, items, to_send);
     while let Some(request) = requests.pop_front() {
         if ctx.stop.level() > Level::Run {
@@ -103,8 +112,13 @@ async fn send_many(
         Err(error) => Some(error),
         Ok(answer) => {
             for (at, outcome) in of.iter().zip(answer.outcomes) {
-                if let ItemAnswer::Refused { class: Class::Stop | Class::Credentials, code, message, .. } = &outcome {
-                    ctx.stop.drain(super::Ending::Credentials(format!("a version was refused: {code} {message}")));
+                if let ItemAnswer::Refused {
+                    class: Class::Stop | Class::Credentials, code, message, ..
+                } = &outcome
+                {
+                    ctx.stop.drain(super::Ending::Credentials(format!(
+                        "a version was refused: {code} {message}"
+                    )));
                 }
                 sent[*at] = Sent::Answered { answer: outcome, request_id: answer.request_id.clone() };
             }
@@ -141,7 +155,13 @@ async fn send_single(
 }
 
 /// A request failed in all its attempts.
-fn refused(ctx: &Context, request: Request, error: &S3Error, sent: &mut [Sent], requests: &mut VecDeque<Request>) {
+fn refused(
+    ctx: &Context,
+    request: Request,
+    error: &S3Error,
+    sent: &mut [Sent],
+    requests: &mut VecDeque<Request>,
+) {
     let of = match request {
         Request::Many(of) => of,
         Request::Single(of) => vec![of],

@@ -266,7 +266,7 @@ fn canonical_conditions(conditions: &Conditions) -> Json {
         ("older_than_secs", conditions.older_than.map(|age| json!(age.as_secs()))),
         ("newer_than_secs", conditions.newer_than.map(|age| json!(age.as_secs()))),
         ("noncurrent_for_secs", conditions.noncurrent_for.map(|age| json!(age.as_secs()))),
-        ("lifecycle_days", conditions.lifecycle_days.then(|| json!(true))),
+        ("lifecycle_days", conditions.lifecycle_days.then_some(json!(true))),
         ("beyond_newest", conditions.beyond_newest.map(|count| json!(count))),
         ("min_size_bytes", conditions.min_size_bytes.map(|size| json!(size))),
         ("max_size_bytes", conditions.max_size_bytes.map(|size| json!(size))),

@@ -32,3 +32,14 @@ pub const RULES_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests;
+/// A duration with its unit, such as `24h`, as job files write it.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    units::duration(text)
+}
+
+/// Whether a text may name a job: safe as a label, a directory and a word of a report.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}

@@ -214,11 +214,16 @@ impl Summary {
     }
 
     /// What carrying the plan out will take, under the job's ceilings.
-    pub fn plan_figures(&self, versions_per_second: Option<u32>, requests_per_second: Option<u32>) -> PlanFigures {
+    pub fn plan_figures(
+        &self,
+        versions_per_second: Option<u32>,
+        requests_per_second: Option<u32>,
+    ) -> PlanFigures {
         let delete_requests = self.planned.div_ceil(VERSIONS_PER_REQUEST);
         let list_requests = self.requests.get("list_pages").copied().unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-        let seconds = |amount: u64, rate: Option<u32>| rate.map_or(0.0, |rate| amount as f64 / f64::from(rate));
+        let seconds =
+            |amount: u64, rate: Option<u32>| rate.map_or(0.0, |rate| amount as f64 / f64::from(rate));
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
         let list_cost_usd = list_requests as f64 * LIST_USD_PER_THOUSAND / 1000.0;
         PlanFigures {
@@ -238,7 +243,8 @@ impl Summary {
 
 fn rules(names: &[String], totals: &Totals, samples: &[Sample]) -> Vec<RuleSummary> {
     let of = |index: usize, wanted: fn(Counter) -> bool| {
-        totals.sum(|counter| counter.rule().is_some_and(|rule| usize::from(rule.0) == index) && wanted(counter))
+        totals
+            .sum(|counter| counter.rule().is_some_and(|rule| usize::from(rule.0) == index) && wanted(counter))
     };
     names
         .iter()

@@ -9,7 +9,9 @@ use super::units::{bytes, count, duration};
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -17,7 +19,8 @@ fn table(rows: &[Vec<String>]) -> String {
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
             // The first column holds names, the others figures.
-            let written = if column == 0 { write!(line, " {cell:<width$}") } else { write!(line, "  {cell:>width$}") };
+            let written =
+                if column == 0 { write!(line, " {cell:<width$}") } else { write!(line, "  {cell:>width$}") };
             // Writing to a String cannot fail.
             let () = written.unwrap_or_default();
         }
@@ -103,7 +106,11 @@ pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
             );
         }
     }
-    text += &format!("  requests  {} to delete, {} made to list\n", count(figures.delete_requests), count(figures.list_requests));
+    text += &format!(
+        "  requests  {} to delete, {} made to list\n",
+        count(figures.delete_requests),
+        count(figures.list_requests)
+    );
     if figures.seconds_at_limits > 0.0 {
         let time = Duration::try_from_secs_f64(figures.seconds_at_limits).unwrap_or_default();
         text += &format!("  time      at least {} at the job's limits\n", duration(time));

@@ -190,7 +190,8 @@ fn a_repeated_key_is_not_planned_twice() {
     // The marker's version is gone and the server starts its key again.
     let versions = bucket(&[vec![false; 6]]);
     let rules = rules(vec![State::Noncurrent], None, false);
-    let marker = |at: usize| Marker { key: versions[at].key.clone(), version_id: Some(versions[at].id.clone()) };
+    let marker =
+        |at: usize| Marker { key: versions[at].key.clone(), version_id: Some(versions[at].id.clone()) };
     let first = Page { versions: versions[..4].to_vec(), next: Some(marker(3)) };
     let mut order = PageOrder::Interleaved;
     let commit = plan_page(range(None, None), first, &rules, &mut order, OPTIONS).unwrap();

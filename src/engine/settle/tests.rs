@@ -26,7 +26,8 @@ fn batch(n: usize, attempts: u32, first_attempt: Option<i64>) -> Batch {
     }
 }
 
-const PATIENCE: Patience = Patience { now: Timestamp::from_millis(100_000), give_up_after: Duration::from_secs(60) };
+const PATIENCE: Patience =
+    Patience { now: Timestamp::from_millis(100_000), give_up_after: Duration::from_secs(60) };
 
 fn answered(answer: ItemAnswer) -> Sent {
     Sent::Answered { answer, request_id: Some("R1".into()) }
