@@ -10,7 +10,7 @@ use super::{Command, Ending};
 
 /// How long an interrupted run may rest and still be gone on with. Its pending decisions are that
 /// old; after this a fresh listing is the better judge.
-pub const RESUME_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
+const RESUME_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// The current run of a job.
 #[derive(Clone, PartialEq, Eq, Debug)]
