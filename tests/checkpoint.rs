@@ -276,7 +276,14 @@ async fn cost() {
     while set.join_next().await.is_some() {}
     println!("planned {:.3} M versions/s", rate(began));
     let size = Snapshot::open(&path).unwrap().file_sizes();
-    println!("{:.1} bytes per planned version", (size.main_bytes + size.wal_bytes) as f64 / versions as f64);
+    println!(
+        "{:.1} bytes per planned version, log included",
+        (size.main_bytes + size.wal_bytes) as f64 / versions as f64
+    );
+    checkpoint.close().await.unwrap();
+    let size = Snapshot::open(&path).unwrap().file_sizes();
+    println!("{:.1} bytes per planned version, closed", size.main_bytes as f64 / versions as f64);
+    let checkpoint = Checkpoint::open(&path, journal(&audit)).unwrap();
     let began = Instant::now();
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..32 {
