@@ -304,6 +304,8 @@ fn entries_out_of_order_are_faults() {
     assert!(matches!(pushed(twice), Err(OrderFault::TwoLatest { .. })));
     let back = vec![latest(version("b", "b", days_ago(1))), latest(version("a", "a", days_ago(2)))];
     assert!(matches!(pushed(back), Err(OrderFault::KeyWentBack { .. })));
+    let to_a_prefix = vec![latest(version("ab", "b", days_ago(1))), version("a", "a", days_ago(2))];
+    assert!(matches!(pushed(to_a_prefix), Err(OrderFault::KeyWentBack { .. })));
 }
 
 #[test]
@@ -363,6 +365,39 @@ fn before_a_server_has_shown_its_order_both_orders_must_agree() {
     assert_eq!(ask(PageOrder::Undetermined), Some("ambiguous"));
     assert_eq!(ask(PageOrder::Grouped), Some("act"));
     assert_eq!(ask(PageOrder::Interleaved), Some("no-rule"));
+}
+
+#[test]
+fn times_that_rise_leave_a_grouped_page_open_and_the_next_one_too() {
+    let rules = delete(Conditions { noncurrent_for: Some(5 * DAY), ..state(State::Noncurrent) });
+    let pages = [
+        vec![
+            latest(version("k", "top", days_ago(1))),
+            version("k", "early", days_ago(9)),
+            version("k", "late", days_ago(6)),
+            marker("k", "m", days_ago(7)),
+        ],
+        vec![version("k", "next", days_ago(20)), version("k", "last", days_ago(30))],
+    ];
+    let (mut fold, mut out) = (KeyFold::default(), Vec::new());
+    for page in pages {
+        for entry in sequence(page, &mut PageOrder::Grouped.clone()).unwrap() {
+            fold.push(&rules, entry, &mut out).unwrap();
+        }
+        fold = KeyFold::new(fold.state().cloned());
+    }
+    fold.finish(&rules, &mut out);
+    let told: Vec<(String, &str)> =
+        out.iter().map(|one| (one.version.id.to_string(), word(one.decision))).collect();
+    let expected = [
+        ("early", "ambiguous"),
+        ("late", "ambiguous"),
+        ("m", "no-rule"),
+        ("next", "ambiguous"),
+        ("last", "act"),
+        ("top", "no-rule"),
+    ];
+    assert_eq!(told, words(&expected));
 }
 
 #[test]
