@@ -27,8 +27,7 @@ def every_history(prefix: str = "k/", copies: int = 1) -> dict[str, str]:
     return {f"{prefix}{n:02}-{copy}-{p}": p for n, p in enumerate(HISTORIES) for copy in range(copies)}
 
 
-# First, because it waits long for versions to grow old, while the other cases go on.
-@case()
+@case(long=True)  # it waits for versions to grow old, while the other cases go on
 def ages_count_from_the_successor(world: World) -> None:
     """`noncurrent_for` runs from the creation of the next newer entry, `older_than` from one's own."""
     bucket = world.bucket()
@@ -129,7 +128,11 @@ def conditions_all_hold(world: World) -> None:
         bucket.put(key, 2048 + number)
         bucket.put(key, 100, StorageClass="STANDARD")
     rules = [
-        {"name": "small", "match": {"state": "noncurrent", "max_size": "12B", "prefix": ["a/", "c/"]}, "action": "keep"},
+        {
+            "name": "small",
+            "match": {"state": "noncurrent", "max_size": "12B", "prefix": ["a/", "c/"]},
+            "action": "keep",
+        },
         {"name": "glob", "match": {"key_glob": ["a/*.log", "**/*.tmp"], "state": "noncurrent"}, "action": "delete"},
         {"name": "large", "match": {"min_size": "2KiB", "storage_class": ["STANDARD"]}, "action": "delete"},
         {"name": "regex", "match": {"key_regex": "^c/y", "state": ["noncurrent", "orphan-marker"]}, "action": "delete"},

@@ -33,11 +33,12 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(*servers: str):
-    """Registers a case, for all servers unless some are named."""
+def case(*servers: str, long: bool = False):
+    """Registers a case, for all servers unless some are named. A long one starts before the others."""
 
     def register(function):
-        CASES.append(Case(function.__name__, function, servers or ("aws", "rgw", "localstack")))
+        new = Case(function.__name__, function, servers or ("aws", "rgw", "localstack"))
+        CASES.insert(0 if long else len(CASES), new)
         return function
 
     return register
@@ -55,17 +56,18 @@ class World:
     def bucket(self, hint: str = "", **options) -> Bucket:
         return self.server.bucket(f"{self.case_name}-{hint}"[:36], **options)
 
-    def job(self, bucket: Bucket | str, rules: list[dict], name: str = "sweep", **sections) -> Job:
-        """A job file for the bucket. What is not said takes the program's default."""
+    def job(self, bucket: Bucket | str, rules: list[dict], place: dict | None = None, **sections) -> Job:
+        """A job file for the bucket, where `place` adds to its `bucket` section. What is not said takes the
+        program's default."""
         bucket_name = bucket if isinstance(bucket, str) else bucket.name
         doc = {
             "version": 1,
-            "name": name,
-            "bucket": {"name": bucket_name, "endpoint": self.server.endpoint} | sections.pop("bucket", {}),
+            "name": "sweep",
+            "bucket": {"name": bucket_name, "endpoint": self.server.endpoint} | (place or {}),
             **sections,
             "rules": rules,
         }
-        folder = self.folder / f"{name}-{len(list(self.folder.iterdir()))}"
+        folder = self.folder / f"job-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         job = Job(self.binary, folder, doc, base_env(folder))
         job.write()
