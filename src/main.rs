@@ -1,1 +1,7 @@
-fn main() {}
+//! The s3sweep program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    s3sweep::cli::main()
+}

@@ -1,1 +1,92 @@
-//! Being built.
+//! The command line: arguments in, one result on stdout, one message on stderr, one exit code.
+
+mod args;
+mod check;
+mod client;
+mod confirm;
+#[cfg(feature = "sandbox")]
+mod embedded;
+mod execute;
+mod progress;
+#[cfg(feature = "sandbox")]
+mod serve;
+mod show;
+mod signals;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::engine::Ending;
+use crate::telemetry::{LogFormat, init_logging};
+
+use args::{Arguments, Command, LogStyle};
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to stdout and are no error.
+            let _printed = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let ending = run(arguments).unwrap_or_else(|ending| ending);
+    let message = ending.message();
+    if !message.is_empty() {
+        let _printed = writeln!(io::stderr(), "s3sweep: {message}");
+    }
+    if let Ending::Interrupted(_) | Ending::Budget(_) = ending {
+        let _printed = writeln!(io::stderr(), "s3sweep: run the same command again to go on");
+    }
+    ExitCode::from(ending.exit_code())
+}
+
+fn run(arguments: Arguments) -> Result<Ending, Ending> {
+    let format = match arguments.common.log_format {
+        LogStyle::Text => LogFormat::Text,
+        LogStyle::Json => LogFormat::Json,
+    };
+    init_logging(&arguments.common.log_level, format, io::stderr().is_terminal()).map_err(Ending::Usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Ending::LocalIo(format!("cannot start: {error}")))?;
+    let ending = runtime.block_on(dispatch(arguments));
+    // A question on the terminal that nobody answered must not keep the process.
+    runtime.shutdown_background();
+    ending
+}
+
+async fn dispatch(arguments: Arguments) -> Result<Ending, Ending> {
+    let common = arguments.common;
+    match arguments.command {
+        Command::Check(check) => check::check(&common, &check).await,
+        Command::Plan(plan) => execute::plan(&common, plan).await,
+        Command::Apply(apply) => execute::apply(&common, apply).await,
+        Command::Run(run) => execute::run(&common, run).await,
+        Command::Status(show) => show::status(&common, &show),
+        Command::Report(show) => show::report(&common, &show),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(serve) => serve::serve(serve).await,
+    }
+}
+
+/// Prints a result; a reader that went away is not our failure.
+fn print(text: &str) -> Result<(), Ending> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Ending::LocalIo(format!("writing to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Ending> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Ending::Bug(format!("writing JSON: {error}")))?;
+    print(&(text + "\n"))
+}

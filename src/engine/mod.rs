@@ -1,1 +1,31 @@
-//! Being built.
+//! The engine: lists, decides, sends, settles. The life of one version runs through [`page`]
+//! (decided), `batcher` (put into a batch), `dispatcher` (handed out, its budget reserved),
+//! `worker` (sent), `settle` (its outcome), and the checkpoint holds every step.
+//!
+//! Nothing is sent that is not in a committed plan; nothing is told before it is committed.
+
+mod batcher;
+mod breaker;
+mod budget;
+mod caller;
+mod context;
+mod dispatcher;
+mod ending;
+mod errors;
+mod fold_code;
+mod page;
+mod planner;
+mod preflight;
+mod run;
+mod session;
+mod settle;
+mod standing;
+mod stop;
+mod worker;
+
+pub use ending::Ending;
+pub use errors::{ending_of_checkpoint, ending_of_s3};
+pub use preflight::{BucketFacts, look as look_at_bucket};
+pub use session::{Command, Confirm, Session, SessionReport, execute};
+pub use standing::{Choice, Standing, choose};
+pub use stop::{Level, Stop};

@@ -96,6 +96,8 @@ pub enum KeepReason {
     NullVersion(RuleId),
     /// A rule selected it, but the server's answer leaves its place among its neighbours open.
     Ambiguous(RuleId),
+    /// The listing was told to stop in the middle of its key, and what lies beneath it has a say.
+    Unfinished,
 }
 
 impl KeepReason {
@@ -108,6 +110,7 @@ impl KeepReason {
             Self::Promotion(_) => "promotion",
             Self::NullVersion(_) => "null-version",
             Self::Ambiguous(_) => "ambiguous",
+            Self::Unfinished => "unfinished",
         }
     }
 
@@ -117,7 +120,7 @@ impl KeepReason {
             Self::Rule(rule) | Self::Promotion(rule) | Self::NullVersion(rule) | Self::Ambiguous(rule) => {
                 Some(rule)
             }
-            Self::NoRule | Self::Cutoff => None,
+            Self::NoRule | Self::Cutoff | Self::Unfinished => None,
         }
     }
 }

@@ -1,1 +1,11 @@
-//! Being built.
+//! What a run did, for people and for programs.
+
+mod audit;
+mod summary;
+mod text;
+mod units;
+
+pub use audit::{AuditFile, AuditLevel, AuditLine, read as read_audit};
+pub use summary::{FailureLine, PlanFigures, RuleSummary, SampleLine, Summary};
+pub use text::{plan_text, report_text, summary_text};
+pub use units::{bytes, count, duration};

@@ -1,0 +1,323 @@
+//! The life of a batch after it was planned: handed out, given back, settled.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::commands::{READY, by_name, unblock};
+use super::error::{CheckpointError, Fault, own_bug};
+use super::rows::{self, Count};
+use super::store::Store;
+use super::values::{Amount, ClaimedBatch, Claims, Counter, Retry, Settlement};
+use crate::model::{ActionId, Batch, Fate, Item, Kind, Outcome, Phase, Record, Timestamp};
+
+/// A batch that is handed out.
+const CLAIMED: i64 = 1;
+
+pub(super) fn claim(store: &mut Store, max_batches: usize, now: Timestamp) -> Result<Claims, Fault> {
+    let mut batches = Vec::new();
+    let found = take_due(store, max_batches, now, &mut batches)
+        .and_then(|()| take_fresh(store, max_batches, &mut batches));
+    if let Err(fault) = found {
+        // One batch does not decode: the others must not stay marked as handed out.
+        for claimed in &batches {
+            set_batch_state(store, claimed.batch.id, READY)?;
+        }
+        return Err(fault);
+    }
+    for claimed in &batches {
+        let amount = Amount::of_all(&claimed.batch.items);
+        store.totals.pending = store.totals.pending.less(amount);
+        store.totals.in_flight += amount;
+    }
+    if !batches.is_empty() {
+        store.touch();
+    }
+    Ok(Claims { next_ready: next_ready(store, now)?, open: store.totals.open_batches, batches })
+}
+
+/// Batches that are due for another try, the longest due first.
+fn take_due(
+    store: &mut Store,
+    max_batches: usize,
+    now: Timestamp,
+    batches: &mut Vec<ClaimedBatch>,
+) -> Result<(), Fault> {
+    let sql = "SELECT id FROM batch INDEXED BY batch_due \
+               WHERE state = 0 AND not_before_ms IS NOT NULL AND not_before_ms <= ?1 \
+               ORDER BY not_before_ms, id LIMIT 1";
+    while batches.len() < max_batches {
+        let id: Option<i64> =
+            store.connection.prepare_cached(sql)?.query_row([now], |row| row.get(0)).optional()?;
+        let Some(id) = id else { break };
+        batches.push(hand_out(store, id)?);
+    }
+    Ok(())
+}
+
+/// Batches that were never tried: the ranges take turns, since neighbouring keys share a partition
+/// of the server, and within a range the oldest comes first.
+fn take_fresh(store: &mut Store, max_batches: usize, batches: &mut Vec<ClaimedBatch>) -> Result<(), Fault> {
+    let sql = "SELECT range_id, id FROM batch INDEXED BY batch_fresh \
+               WHERE state = 0 AND not_before_ms IS NULL AND range_id > ?1 ORDER BY range_id, id LIMIT 1";
+    while batches.len() < max_batches {
+        let mut statement = store.connection.prepare_cached(sql)?;
+        let mut after = |range: i64| {
+            statement.query_row([range], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()
+        };
+        let found = match after(store.turn)? {
+            Some(found) => Some(found),
+            None => after(i64::MIN)?,
+        };
+        drop(statement);
+        let Some((range, id)) = found else { break };
+        store.turn = range;
+        batches.push(hand_out(store, id)?);
+    }
+    Ok(())
+}
+
+fn hand_out(store: &mut Store, id: i64) -> Result<ClaimedBatch, Fault> {
+    let stored = stored_batch(store, id)?.ok_or_else(|| rows::damaged(format!("batch {id} is not there")))?;
+    let batch = stored.batch;
+    let blocked = match batch.phase {
+        Phase::Latest => with_failed_elder(store, &batch)?,
+        Phase::Elders => Vec::new(),
+    };
+    set_batch_state(store, id, CLAIMED)?;
+    Ok(ClaimedBatch { batch, blocked })
+}
+
+/// The items whose key has an item that failed or was skipped. A batch of latest items holds one
+/// item of a key, so that one is an elder.
+fn with_failed_elder(store: &Store, batch: &Batch) -> Result<Vec<usize>, Fault> {
+    if !store.ranges.get(&batch.range).is_some_and(|books| books.has_failures) {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM failure INDEXED BY failure_key \
+               WHERE range_id = ?1 AND key = ?2 AND version_id <> ?3)";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut blocked = Vec::new();
+    for (index, item) in batch.items.iter().enumerate() {
+        let values = params![batch.range, item.key.as_bytes(), item.version_id.as_str()];
+        if statement.query_row(values, |row| row.get(0))? {
+            blocked.push(index);
+        }
+    }
+    Ok(blocked)
+}
+
+fn next_ready(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM batch INDEXED BY batch_fresh \
+               WHERE state = 0 AND not_before_ms IS NULL)";
+    if store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))? {
+        return Ok(Some(now));
+    }
+    let sql = "SELECT not_before_ms FROM batch INDEXED BY batch_due \
+               WHERE state = 0 AND not_before_ms IS NOT NULL ORDER BY not_before_ms LIMIT 1";
+    let due: Option<Timestamp> =
+        store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+    Ok(due.map(|due| due.max(now)))
+}
+
+pub(super) fn release(store: &mut Store, batch_ids: &[i64]) -> Result<(), Fault> {
+    let mut amount = Amount::default();
+    for (index, id) in batch_ids.iter().enumerate() {
+        let Some(stored) = claimed_amount(store, *id)? else {
+            return own_bug(format!("batch {id} is given back and was not handed out"));
+        };
+        if batch_ids[..index].contains(id) {
+            return own_bug(format!("batch {id} is given back twice"));
+        }
+        amount += stored;
+    }
+    for id in batch_ids {
+        store.touch();
+        set_batch_state(store, *id, READY)?;
+    }
+    store.totals.in_flight = store.totals.in_flight.less(amount);
+    store.totals.pending += amount;
+    Ok(())
+}
+
+fn claimed_amount(store: &Store, id: i64) -> Result<Option<Amount>, Fault> {
+    let sql = "SELECT n, bytes FROM batch WHERE id = ?1 AND state = 1";
+    let found = store.connection.prepare_cached(sql)?.query_row([id], |row| {
+        Ok(Amount { versions: row.get::<_, Count>(0)?.0, bytes: row.get::<_, Count>(1)?.0, keys: 0 })
+    });
+    Ok(found.optional()?)
+}
+
+pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fault> {
+    let id = settlement.batch;
+    let stored = match stored_batch(store, id)? {
+        Some(stored) if stored.is_claimed => stored.batch,
+        _ => return own_bug(format!("batch {id} is settled and was not handed out")),
+    };
+    let failures = check_settlement(&stored, &settlement)?;
+    let rest = match settlement.remaining.as_slice() {
+        [] => None,
+        items => Some(store.codec.encode_items(items).map_err(Fault::Own)?),
+    };
+
+    store.touch();
+    for (item, record) in &failures {
+        insert_failure(store, stored.range, item, record)?;
+    }
+    match rest {
+        Some(payload) => keep_rest(store, &settlement, &payload)?,
+        None => delete_batch(store, id)?,
+    }
+    let sql = "UPDATE run SET updated_ms = ?1";
+    store.connection.prepare_cached(sql)?.execute([settlement.at])?;
+
+    store.totals.in_flight = store.totals.in_flight.less(Amount::of_all(&stored.items));
+    store.totals.pending += Amount::of_all(&settlement.remaining);
+    if !failures.is_empty()
+        && let Some(books) = store.ranges.get_mut(&stored.range)
+    {
+        books.has_failures = true;
+    }
+    if settlement.remaining.is_empty() {
+        store.totals.open_batches = store.totals.open_batches.saturating_sub(1);
+        if stored.phase == Phase::Elders {
+            unblock(store, stored.range)?;
+        }
+    }
+    for record in &settlement.records {
+        if let Fate::Settled { rule, outcome, .. } = &record.fate {
+            let amount = Amount { versions: 1, bytes: record.size, keys: 0 };
+            store.add(Counter::of_outcome(*rule, outcome), amount);
+        }
+    }
+    store.add_requests(&settlement.requests);
+    store.append(&settlement.records)
+}
+
+/// Checks that every item of the batch is either settled or remains, once, and as it was planned.
+/// Returns the items that failed or were skipped.
+fn check_settlement<'a>(
+    batch: &'a Batch,
+    settlement: &'a Settlement,
+) -> Result<Vec<(&'a Item, &'a Record)>, Fault> {
+    let fault = |what: String| own_bug(format!("batch {}: {what}", batch.id));
+    let mut planned = by_name(&batch.items);
+    let mut take = |key, version_id| planned.get_mut(&(key, version_id)).and_then(Vec::pop);
+    let mut failures = Vec::new();
+    for record in &settlement.records {
+        let Fate::Settled { rule, outcome, .. } = &record.fate else {
+            return fault(format!("{:?} {:?} is settled as kept", record.key, record.version_id));
+        };
+        let Some(item) = take(&record.key, &record.version_id) else {
+            return fault(format!("{:?} {:?} is settled and not in it", record.key, record.version_id));
+        };
+        if (item.rule, item.size, item.kind) != (*rule, record.size, record.kind) {
+            return fault(format!(
+                "{:?} {:?} is not settled as it was planned",
+                record.key, record.version_id
+            ));
+        }
+        if matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_)) {
+            failures.push((item, record));
+        }
+    }
+    for item in &settlement.remaining {
+        if take(&item.key, &item.version_id) != Some(item) {
+            return fault(format!("{:?} {:?} remains and is not in it", item.key, item.version_id));
+        }
+    }
+    let answered = settlement.records.len() + settlement.remaining.len();
+    if answered != batch.items.len() {
+        return fault(format!("{} items, {answered} of them accounted for", batch.items.len()));
+    }
+    Ok(failures)
+}
+
+/// Puts the items that have no outcome yet in the place of the batch's items.
+fn keep_rest(store: &Store, settlement: &Settlement, payload: &[u8]) -> Result<(), Fault> {
+    let amount = Amount::of_all(&settlement.remaining);
+    let (id, epoch) = (settlement.batch, Count(store.epoch));
+    let (versions, bytes) = (Count(amount.versions), Count(amount.bytes));
+    match settlement.retry {
+        Some(Retry { not_before, first_attempt }) => {
+            let sql = "UPDATE batch SET n = ?2, bytes = ?3, state = 0, epoch = ?4, attempts = attempts + 1, \
+                       not_before_ms = ?5, first_attempt_ms = ?6 WHERE id = ?1";
+            let values = params![id, versions, bytes, epoch, not_before, first_attempt];
+            store.connection.prepare_cached(sql)?.execute(values)?;
+        }
+        None => {
+            let sql = "UPDATE batch SET n = ?2, bytes = ?3, state = 0, epoch = ?4 WHERE id = ?1";
+            store.connection.prepare_cached(sql)?.execute(params![id, versions, bytes, epoch])?;
+        }
+    }
+    let sql = "UPDATE payload SET data = ?2 WHERE batch_id = ?1";
+    store.connection.prepare_cached(sql)?.execute(params![id, payload])?;
+    Ok(())
+}
+
+fn delete_batch(store: &Store, id: i64) -> Result<(), Fault> {
+    store.connection.prepare_cached("DELETE FROM payload WHERE batch_id = ?1")?.execute([id])?;
+    store.connection.prepare_cached("DELETE FROM batch WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+fn insert_failure(store: &Store, range: i64, item: &Item, record: &Record) -> Result<(), Fault> {
+    let Fate::Settled { outcome, request_id, attempt, .. } = &record.fate else { return Ok(()) };
+    let (code, message) = match outcome {
+        Outcome::Failed(failure) => (&*failure.code, &*failure.message),
+        Outcome::Skipped(reason) => (reason.as_str(), ""),
+        Outcome::Done | Outcome::Gone => return Ok(()),
+    };
+    let sql = "INSERT INTO failure (range_id, key, version_id, marker, latest, size, last_modified_ms, rule, \
+               outcome, code, message, request_id, attempt, at_ms) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    store.connection.prepare_cached(sql)?.execute(params![
+        range,
+        item.key.as_bytes(),
+        item.version_id.as_str(),
+        item.kind == Kind::DeleteMarker,
+        item.is_latest,
+        Count(item.size),
+        item.last_modified,
+        item.rule.0,
+        outcome.as_str(),
+        code,
+        message,
+        request_id,
+        attempt,
+        record.at,
+    ])?;
+    Ok(())
+}
+
+fn set_batch_state(store: &Store, id: i64, state: i64) -> Result<(), Fault> {
+    let sql = "UPDATE batch SET state = ?2, epoch = ?3 WHERE id = ?1";
+    store.connection.prepare_cached(sql)?.execute(params![id, state, Count(store.epoch)])?;
+    Ok(())
+}
+
+struct Stored {
+    batch: Batch,
+    is_claimed: bool,
+}
+
+fn stored_batch(store: &mut Store, id: i64) -> Result<Option<Stored>, Fault> {
+    let sql = "SELECT range_id, phase, action, n, state, attempts, first_attempt_ms, data \
+               FROM batch LEFT JOIN payload ON batch_id = id WHERE id = ?1";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let Some(data) = row.get_ref(7)?.as_blob_or_null().map_err(rusqlite::Error::from)? else {
+        return Err(Fault::Own(CheckpointError::corrupt(format!("batch {id} has no items"))));
+    };
+    let count: Count = row.get(3)?;
+    let items = store.codec.decode_items(data, count.0, || format!("batch {id}")).map_err(Fault::Own)?;
+    let batch = Batch {
+        id,
+        range: row.get(0)?,
+        phase: rows::phase_of(row.get(1)?)?,
+        action: ActionId(row.get(2)?),
+        attempts: row.get(5)?,
+        first_attempt: row.get(6)?,
+        items,
+    };
+    Ok(Some(Stored { batch, is_claimed: row.get::<_, i64>(4)? == CLAIMED }))
+}

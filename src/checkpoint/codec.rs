@@ -1,0 +1,268 @@
+//! Items as bytes: columns of prefix-delta coded keys, version ids and varints, compressed by zstd
+//! with its content checksum, so that a damaged payload is found before anybody acts on it.
+//!
+//! A version id of AWS is 32 characters of chance, worth 24 bytes; the rest of an item comes to
+//! about one byte.
+
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
+
+use super::error::CheckpointError;
+use super::values::HeldItem;
+use crate::model::{ActionId, Item, Key, Kind, RuleId, Timestamp, VersionId};
+
+/// Compression level: the fastest whose size is within a few percent of the best.
+const LEVEL: i32 = 3;
+/// Uncompressed bytes of a payload at most: 1,000 items with keys and ids of 1,024 bytes are 2 MiB,
+/// and a key's fold is small. Guards the memory against a damaged length.
+const PLAIN_BYTES_MAX: usize = 64 << 20;
+
+/// The parts of a range's state that only the engine reads.
+#[derive(PartialEq, Eq, Default, Debug)]
+pub(super) struct RangeState {
+    pub(super) recent: Vec<VersionId>,
+    pub(super) fold: Option<Box<[u8]>>,
+    pub(super) held: Option<HeldItem>,
+}
+
+/// Encoder and decoder with their working memory.
+pub(super) struct Codec {
+    compressor: Compressor<'static>,
+    decompressor: Decompressor<'static>,
+}
+
+impl Codec {
+    pub(super) fn new() -> Result<Self, CheckpointError> {
+        let broken = |error| CheckpointError::bug(format!("zstd cannot be set up: {error}"));
+        let mut compressor = Compressor::new(LEVEL).map_err(broken)?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
+        Ok(Self { compressor, decompressor: Decompressor::new().map_err(broken)? })
+    }
+
+    /// The payload of a batch or of a tail.
+    pub(super) fn encode_items(&mut self, items: &[Item]) -> Result<Vec<u8>, CheckpointError> {
+        let mut plain = Vec::with_capacity(items.len() * 64);
+        put_items(&mut plain, items);
+        self.pack(&plain)
+    }
+
+    /// The items of a payload, which must be `count` many; `whose` names it in the error.
+    pub(super) fn decode_items(
+        &mut self,
+        data: &[u8],
+        count: u64,
+        whose: impl Fn() -> String,
+    ) -> Result<Vec<Item>, CheckpointError> {
+        let plain = self.unpack(data, &whose)?;
+        let mut reader = Reader(&plain);
+        take_items(&mut reader)
+            .filter(|items| reader.0.is_empty() && items.len() as u64 == count)
+            .ok_or_else(|| CheckpointError::corrupt(format!("the items of {} do not decode", whose())))
+    }
+
+    pub(super) fn encode_state(&mut self, state: &RangeState) -> Result<Vec<u8>, CheckpointError> {
+        let mut plain = Vec::new();
+        put_varint(&mut plain, state.recent.len() as u64);
+        for id in &state.recent {
+            put_bytes(&mut plain, id.as_str().as_bytes());
+        }
+        plain.push(u8::from(state.fold.is_some()));
+        if let Some(fold) = &state.fold {
+            put_bytes(&mut plain, fold);
+        }
+        plain.push(u8::from(state.held.is_some()));
+        if let Some(held) = &state.held {
+            put_varint(&mut plain, u64::from(held.action.0));
+            put_items(&mut plain, std::slice::from_ref(&held.item));
+        }
+        self.pack(&plain)
+    }
+
+    pub(super) fn decode_state(&mut self, data: &[u8], range: i64) -> Result<RangeState, CheckpointError> {
+        let plain = self.unpack(data, &|| format!("range {range}"))?;
+        let mut reader = Reader(&plain);
+        take_state(&mut reader)
+            .filter(|_| reader.0.is_empty())
+            .ok_or_else(|| CheckpointError::corrupt(format!("the state of range {range} does not decode")))
+    }
+
+    fn pack(&mut self, plain: &[u8]) -> Result<Vec<u8>, CheckpointError> {
+        if plain.len() > PLAIN_BYTES_MAX {
+            return Err(CheckpointError::bug(format!("a payload of {} bytes", plain.len())));
+        }
+        self.compressor
+            .compress(plain)
+            .map_err(|error| CheckpointError::bug(format!("zstd cannot compress: {error}")))
+    }
+
+    fn unpack(&mut self, data: &[u8], whose: &dyn Fn() -> String) -> Result<Vec<u8>, CheckpointError> {
+        self.decompressor
+            .decompress(data, PLAIN_BYTES_MAX)
+            .map_err(|error| CheckpointError::corrupt(format!("the payload of {}: {error}", whose())))
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Small numbers of either sign become small numbers.
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Columns one after another: like stands beside like, which is what zstd is good at.
+fn put_items(out: &mut Vec<u8>, items: &[Item]) {
+    put_varint(out, items.len() as u64);
+    let mut last: &[u8] = &[];
+    for item in items {
+        let key = item.key.as_bytes();
+        let shared = key.iter().zip(last).take_while(|(a, b)| a == b).count();
+        put_varint(out, shared as u64);
+        put_bytes(out, &key[shared..]);
+        last = key;
+    }
+    for item in items {
+        put_bytes(out, item.version_id.as_str().as_bytes());
+    }
+    for item in items {
+        let marker = u64::from(item.kind == Kind::DeleteMarker);
+        let latest = u64::from(item.is_latest);
+        put_varint(out, u64::from(item.rule.0) << 2 | latest << 1 | marker);
+    }
+    for item in items {
+        put_varint(out, item.size);
+    }
+    let mut last = 0_i64;
+    for item in items {
+        let millis = item.last_modified.as_millis();
+        put_varint(out, zigzag(millis.wrapping_sub(last)));
+        last = millis;
+    }
+}
+
+fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
+    let count = usize::try_from(reader.varint()?).ok()?;
+    // Each item takes at least five bytes, so a damaged count cannot ask for much.
+    if count > reader.0.len() {
+        return None;
+    }
+    let mut keys = Vec::with_capacity(count);
+    let mut last: Vec<u8> = Vec::new();
+    for _ in 0..count {
+        let shared = usize::try_from(reader.varint()?).ok()?;
+        if shared > last.len() {
+            return None;
+        }
+        last.truncate(shared);
+        last.extend_from_slice(reader.bytes()?);
+        keys.push(Key::new(last.as_slice()));
+    }
+    let mut ids = Vec::with_capacity(count);
+    for _ in 0..count {
+        ids.push(reader.version_id()?);
+    }
+    let mut tags = Vec::with_capacity(count);
+    for _ in 0..count {
+        tags.push(reader.varint()?);
+    }
+    let mut sizes = Vec::with_capacity(count);
+    for _ in 0..count {
+        sizes.push(reader.varint()?);
+    }
+    let mut items = Vec::with_capacity(count);
+    let mut millis = 0_i64;
+    for (((key, version_id), tag), size) in keys.into_iter().zip(ids).zip(tags).zip(sizes) {
+        millis = millis.wrapping_add(unzigzag(reader.varint()?));
+        items.push(Item {
+            key,
+            version_id,
+            kind: if tag & 1 == 1 { Kind::DeleteMarker } else { Kind::Version },
+            is_latest: tag & 2 == 2,
+            size,
+            last_modified: Timestamp::from_millis(millis),
+            rule: RuleId(u16::try_from(tag >> 2).ok()?),
+        });
+    }
+    Some(items)
+}
+
+fn take_state(reader: &mut Reader<'_>) -> Option<RangeState> {
+    let count = usize::try_from(reader.varint()?).ok()?;
+    let mut recent = Vec::new();
+    for _ in 0..count {
+        recent.push(reader.version_id()?);
+    }
+    let fold = if reader.flag()? { Some(reader.bytes()?.into()) } else { None };
+    let held = if reader.flag()? {
+        let action = ActionId(u16::try_from(reader.varint()?).ok()?);
+        let mut items = take_items(reader)?;
+        let item = items.pop().filter(|_| items.is_empty())?;
+        Some(HeldItem { item, action })
+    } else {
+        None
+    };
+    Some(RangeState { recent, fold, held })
+}
+
+/// Takes values from the front; `None` where they do not fit.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return None;
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn version_id(&mut self) -> Option<VersionId> {
+        VersionId::new(std::str::from_utf8(self.bytes()?).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

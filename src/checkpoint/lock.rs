@@ -1,0 +1,103 @@
+//! One process at a time works on a job.
+//!
+//! The lock is the operating system's lock on a file, so it ends with its process however that
+//! ends. What is written inside serves people only.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::model::Timestamp;
+
+/// Bytes of a holder's line that are shown at most.
+const LINE_BYTES_MAX: u64 = 512;
+
+/// Why the lock was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process works on the job.
+    #[error("another run holds {}: {holder}", path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// What that process wrote about itself: pid, host, run and since when.
+        holder: String,
+    },
+    /// The lock file could not be opened, locked or written.
+    #[error("locking {}: {source}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// The right to work on a job; given back when dropped.
+#[derive(Debug)]
+pub struct RunLock {
+    file: File,
+    path: PathBuf,
+    since: Timestamp,
+}
+
+impl RunLock {
+    /// Takes the lock, or says who has it. `run_id` is for people; see [`RunLock::name_run`].
+    ///
+    /// # Errors
+    /// `Held` where another process has it, `Io` otherwise.
+    pub fn take(path: &Path, run_id: &str, since: Timestamp) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io { path: path.to_owned(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut line = Vec::new();
+                // The lock counts, not what is written about it.
+                let _ = (&mut file).take(LINE_BYTES_MAX).read_to_end(&mut line);
+                let line = String::from_utf8_lossy(&line);
+                let clean: String = line.trim().chars().filter(|c| !c.is_control()).collect();
+                let holder = if clean.is_empty() { "its owner wrote nothing".to_owned() } else { clean };
+                return Err(LockError::Held { path: path.to_owned(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut lock = Self { file, path: path.to_owned(), since };
+        lock.name_run(run_id)?;
+        Ok(lock)
+    }
+
+    /// Writes inside which run the lock is for.
+    ///
+    /// # Errors
+    /// `Io` where the file cannot be written.
+    pub fn name_run(&mut self, run_id: &str) -> Result<(), LockError> {
+        let line =
+            format!("pid={} host={} run={run_id} since={}\n", std::process::id(), host_name(), self.since);
+        self.write(line.as_bytes()).map_err(|source| LockError::Io { path: self.path.clone(), source })
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(line)
+    }
+}
+
+/// The name of this machine, for people.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}

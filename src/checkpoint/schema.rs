@@ -1,0 +1,163 @@
+//! The tables, how they came to be, and how a file is told from a foreign one without touching it.
+//!
+//! Migrations are append-only: a released one is never edited. A file begins its life in rollback
+//! mode and is switched to WAL when its schema and the run's description stand, so that the main file
+//! tells whose it is whatever became of the WAL beside it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::CheckpointError;
+
+/// `S3SW` in ASCII, in the file's header.
+pub(super) const APPLICATION_ID: i32 = 0x5333_5357;
+/// The first bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Where SQLite's file format holds the user version and the application id, big-endian.
+const USER_VERSION_AT: usize = 60;
+const APPLICATION_ID_AT: usize = 68;
+/// Prepared statements kept: more than there are.
+const STATEMENTS_KEPT: usize = 64;
+
+/// Migration `n` leads from schema `n` to schema `n + 1`.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// The newest schema this program knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
+/// Creates the file, readable by its owner only, with the newest schema and what `fill` puts in.
+pub(super) fn create(
+    path: &Path,
+    fill: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<Connection, CheckpointError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(file) => drop(file),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(CheckpointError::Exists { path: path.to_owned() });
+        }
+        Err(error) => return Err(CheckpointError::io("creating", path, error)),
+    }
+    let failed = |error| CheckpointError::sqlite(path, error);
+    let mut connection = connect(path).map_err(failed)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    migrate(&mut connection, 0).map_err(failed)?;
+    fill(&connection).map_err(failed)?;
+    configure(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens an existing file for writing. A foreign or newer one is refused before SQLite sees it.
+pub(super) fn open(path: &Path) -> Result<Connection, CheckpointError> {
+    look_at_header(path)?;
+    let failed = |error| CheckpointError::sqlite(path, error);
+    let mut connection = connect(path).map_err(failed)?;
+    // Until the schema is known the WAL must stay as it is, also when this connection ends.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    let found = known_schema(&connection, path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
+    configure(&connection).map_err(failed)?;
+    migrate(&mut connection, found).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens an existing file for reading, also while a run writes to it.
+pub(super) fn open_read_only(path: &Path) -> Result<Connection, CheckpointError> {
+    look_at_header(path)?;
+    let failed = |error| CheckpointError::sqlite(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    known_schema(&connection, path)?;
+    Ok(connection)
+}
+
+/// Finds a damaged structure; run after an end that was not clean.
+pub(super) fn quick_check(connection: &Connection, path: &Path) -> Result<(), CheckpointError> {
+    let failed = |error| CheckpointError::sqlite(path, error);
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if verdict == "ok" { Ok(()) } else { Err(CheckpointError::corrupt(verdict)) }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(connection)
+}
+
+/// FULL, because an acknowledged outcome or intent must survive a power cut; WAL, because readers
+/// look on while the run writes.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
+fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found).unwrap_or(0);
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Reads whose file it is from its first 100 bytes.
+fn look_at_header(path: &Path) -> Result<(), CheckpointError> {
+    let mut header = [0_u8; 100];
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(CheckpointError::Missing { path: path.to_owned() });
+        }
+        Err(error) => return Err(CheckpointError::io("opening", path, error)),
+    };
+    let foreign = || CheckpointError::Foreign { path: path.to_owned() };
+    match file.read_exact(&mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(foreign()),
+        Err(error) => return Err(CheckpointError::io("reading", path, error)),
+    }
+    let word = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if !header.starts_with(MAGIC) || word(APPLICATION_ID_AT) != APPLICATION_ID {
+        return Err(foreign());
+    }
+    refuse_newer(path, i64::from(word(USER_VERSION_AT)))
+}
+
+/// The schema as SQLite sees it, WAL included.
+fn known_schema(connection: &Connection, path: &Path) -> Result<i64, CheckpointError> {
+    let failed = |error| CheckpointError::sqlite(path, error);
+    let found: i64 = connection
+        .query_row("SELECT user_version FROM pragma_user_version", [], |r| r.get(0))
+        .map_err(failed)?;
+    refuse_newer(path, found)?;
+    if found < 1 {
+        return Err(CheckpointError::corrupt("the file has no schema"));
+    }
+    Ok(found)
+}
+
+fn refuse_newer(path: &Path, found: i64) -> Result<(), CheckpointError> {
+    let known = newest();
+    if found > known {
+        return Err(CheckpointError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! The thread that owns the checkpoint, and the handle that everybody else has.
+//!
+//! Commands travel over a bounded channel. The thread takes what is there, up to a limit, into one
+//! transaction, so that one write to the disk serves many; each command is answered after the
+//! commit and never before.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::{CheckpointError, Fault};
+use super::store::Store;
+use super::values::{
+    Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, StateRow, Totals,
+};
+use super::{commands, rows};
+use crate::model::{Journal, Timestamp};
+
+/// Commands that may wait for the writer. A command is one page or one batch, so this bounds the
+/// memory to some hundred megabytes in the worst case and to a few in practice.
+const COMMANDS_WAITING_MAX: usize = 1024;
+/// Commands in one transaction at most.
+const COMMANDS_PER_COMMIT_MAX: usize = 256;
+/// A transaction takes up no further command after this time: the first one's caller is waiting.
+const COLLECT_FOR: Duration = Duration::from_millis(5);
+
+/// Answers the caller of a command, when it is known what became of the transaction.
+type Reply = Box<dyn FnOnce(Result<(), CheckpointError>) + Send>;
+/// Works inside the transaction, or is told why there is none. `Err` where the transaction must not
+/// be committed.
+type Work = Box<dyn FnOnce(Result<&mut Store, CheckpointError>) -> (Result<(), Fault>, Reply) + Send>;
+
+enum Command {
+    Work(Work),
+    Close(oneshot::Sender<Result<(), CheckpointError>>),
+    /// Reaches into the store, between transactions.
+    #[cfg(test)]
+    Tamper(Box<dyn FnOnce(&mut Store) + Send>),
+}
+
+/// The checkpoint of one run, open for writing. Clones share it.
+///
+/// Every method answers after its change is durable. After an error of the storage or of the audit
+/// every later call gets the same error: the run ends, and goes on when the file is opened again.
+#[derive(Clone)]
+pub struct Checkpoint {
+    commands: mpsc::Sender<Command>,
+    changed: watch::Receiver<u64>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    header: RunHeader,
+    epoch: u64,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Checkpoint {{ run: {:?}, epoch: {} }}", self.shared.header.run_id, self.shared.epoch)
+    }
+}
+
+impl Checkpoint {
+    /// Creates the file of a new run, readable by its owner only. `journal` is the run's audit; it
+    /// is emptied.
+    ///
+    /// # Errors
+    /// `Exists`, `Io`, `DiskFull`, `Storage`, `Audit`.
+    pub fn create(
+        path: &Path,
+        header: &RunHeader,
+        journal: Option<Box<dyn Journal>>,
+    ) -> Result<Self, CheckpointError> {
+        Self::start(Store::create(path, header, journal)?)
+    }
+
+    /// Opens the file of a run to go on with it: an older schema is migrated, the file is checked
+    /// where it was not closed, batches that were handed out are ready again, and the journal is
+    /// cut back to the last commit. Whether it is the right run is the caller's to compare, by
+    /// [`Checkpoint::header`].
+    ///
+    /// # Errors
+    /// `Missing`, `Foreign`, `Newer` (the file is untouched then), `Corrupt`, `Io`, `DiskFull`,
+    /// `Storage`, `Audit`.
+    pub fn open(path: &Path, journal: Option<Box<dyn Journal>>) -> Result<Self, CheckpointError> {
+        Self::start(Store::open(path, journal)?)
+    }
+
+    fn start(store: Store) -> Result<Self, CheckpointError> {
+        let (commands, inbox) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let (commits, changed) = watch::channel(0);
+        let (header, epoch, path) = (store.header.clone(), store.epoch, store.path.clone());
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".to_owned())
+            .spawn(move || Writer { store, inbox, commits, spoilt: None }.run())
+            .map_err(|error| CheckpointError::io("starting the writer of", &path, error))?;
+        let shared = Arc::new(Shared { header, epoch, thread: Mutex::new(Some(thread)) });
+        Ok(Self { commands, changed, shared })
+    }
+
+    /// What the run is.
+    pub fn header(&self) -> &RunHeader {
+        &self.shared.header
+    }
+
+    /// How often the file was opened for writing, this time included.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// A number that grows with each commit that changed something.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.clone()
+    }
+
+    /// Where the run stands.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn state(&self) -> Result<StateRow, CheckpointError> {
+        self.call(|store| rows::state(&store.connection)).await
+    }
+
+    /// Writes down where the run stands.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn set_state(
+        &self,
+        state: RunState,
+        reason: Option<String>,
+        exit_code: Option<i32>,
+        at: Timestamp,
+    ) -> Result<(), CheckpointError> {
+        let row = StateRow { state, reason, exit_code, at };
+        self.call(move |store| commands::set_state(store, &row)).await
+    }
+
+    /// Adds parts of the key space to list, and returns their rows in the same order.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where a lower bound is not below its upper bound.
+    pub async fn add_ranges(&self, ranges: Vec<NewRange>) -> Result<Vec<RangeRow>, CheckpointError> {
+        self.call(move |store| commands::add_ranges(store, ranges)).await
+    }
+
+    /// All ranges, in the order in which they were added.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn ranges(&self) -> Result<Vec<RangeRow>, CheckpointError> {
+        self.call(|store| rows::ranges(&store.connection, &mut store.codec)).await
+    }
+
+    /// Commits a page's decisions and the place where the next page begins, in one transaction.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the counts, the tallies and the items do not add up, or
+    /// where numbers of batches could let a latest item go before its elders.
+    pub async fn commit_page(&self, page: PageCommit) -> Result<(), CheckpointError> {
+        self.call(move |store| commands::commit_page(store, page)).await
+    }
+
+    /// Hands out batches that may be sent at `now`: batches that are due for another try first,
+    /// then new ones, oldest first within a range, the ranges taking turns. A batch of latest items
+    /// is handed out only after all batches of its elders are settled.
+    ///
+    /// # Errors
+    /// Those of the storage; `Corrupt` where the items of a batch do not decode.
+    pub async fn claim(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
+        self.call(move |store| commands::claim(store, max_batches, now)).await
+    }
+
+    /// Gives back batches that were handed out and not sent; no attempt is counted.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where one is not handed out: then none is given back.
+    pub async fn release(&self, batch_ids: Vec<i64>) -> Result<(), CheckpointError> {
+        self.call(move |store| commands::release(store, &batch_ids)).await
+    }
+
+    /// Commits what became of a batch: its outcomes, and when the rest may be tried again.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the batch is not handed out, or where its items are not
+    /// exactly those settled and remaining.
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), CheckpointError> {
+        self.call(move |store| commands::settle(store, settlement)).await
+    }
+
+    /// What was counted, and where the planned items are.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn totals(&self) -> Result<Totals, CheckpointError> {
+        self.call(|store| Ok(store.totals.clone())).await
+    }
+
+    /// Items that failed or were skipped, in the order in which that was known.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn failures(&self, limit: u64, offset: u64) -> Result<Vec<FailureRow>, CheckpointError> {
+        self.call(move |store| rows::failures(&store.connection, limit, offset)).await
+    }
+
+    /// Keeps a small text under a name, replacing the one that was there.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn put_note(
+        &self,
+        name: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Result<(), CheckpointError> {
+        let (name, text) = (name.into(), text.into());
+        self.call(move |store| commands::put_note(store, &name, &text)).await
+    }
+
+    /// The text kept under a name.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn note(&self, name: impl Into<String>) -> Result<Option<String>, CheckpointError> {
+        let name = name.into();
+        self.call(move |store| rows::note(&store.connection, &name)).await
+    }
+
+    /// Waits for everything that was asked before, marks the end as clean, and closes the file.
+    /// Other clones get `Closed` from then on.
+    ///
+    /// # Errors
+    /// Those of the storage; `Closed` where another clone was faster.
+    pub async fn close(self) -> Result<(), CheckpointError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Close(answer)).await.map_err(|_| CheckpointError::Closed)?;
+        let closed = answered.await.map_err(|_| CheckpointError::Closed)?;
+        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread answers as its last act, so this does not wait.
+            thread.join().map_err(|_| CheckpointError::bug("the writer of the checkpoint panicked"))?;
+        }
+        closed
+    }
+
+    /// Sends work to the writer and waits for the commit.
+    async fn call<T, W>(&self, work: W) -> Result<T, CheckpointError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Store) -> Result<T, Fault> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |store| {
+            let (verdict, value) = match store.map_err(Fault::Own).and_then(work) {
+                Ok(value) => (Ok(()), Ok(value)),
+                Err(Fault::Own(error)) => (Ok(()), Err(error)),
+                Err(fatal) => (Err(fatal), Err(CheckpointError::Closed)),
+            };
+            let reply: Reply = Box::new(move |committed| {
+                // A caller that is gone does not want to know.
+                let _ = answer.send(committed.and(value));
+            });
+            (verdict, reply)
+        });
+        self.commands.send(Command::Work(work)).await.map_err(|_| CheckpointError::Closed)?;
+        answered.await.map_err(|_| CheckpointError::Closed)?
+    }
+
+    /// Commands that the writer has not taken up yet.
+    #[cfg(test)]
+    pub(super) fn commands_waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
+    /// Reaches into the store, between transactions.
+    #[cfg(test)]
+    pub(super) async fn tamper(&self, work: impl FnOnce(&mut Store) + Send + 'static) {
+        let sent = self.commands.send(Command::Tamper(Box::new(work))).await;
+        assert!(sent.is_ok());
+    }
+}
+
+struct Writer {
+    store: Store,
+    inbox: mpsc::Receiver<Command>,
+    commits: watch::Sender<u64>,
+    /// The error after which nothing can be trusted any more.
+    spoilt: Option<CheckpointError>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(command) = self.inbox.blocking_recv() {
+            let mut next = Some(command);
+            while let Some(command) = next.take() {
+                match command {
+                    Command::Work(work) => next = self.group(work),
+                    Command::Close(answer) => return self.close(answer),
+                    #[cfg(test)]
+                    Command::Tamper(work) => work(&mut self.store),
+                }
+            }
+        }
+    }
+
+    /// Does one transaction, beginning with this command. Returns a command that must stand alone.
+    fn group(&mut self, first: Work) -> Option<Command> {
+        let began = Instant::now();
+        if self.spoilt.is_none() {
+            self.spoilt = self.store.begin().err().map(|fault| {
+                self.store.roll_back();
+                self.store.named(fault)
+            });
+        }
+        if let Some(error) = &self.spoilt {
+            let (_, reply) = first(Err(error.clone()));
+            reply(Ok(()));
+            return None;
+        }
+        let (mut verdict, reply) = first(Ok(&mut self.store));
+        let mut replies = vec![reply];
+        let mut alone = None;
+        while verdict.is_ok() && replies.len() < COMMANDS_PER_COMMIT_MAX && began.elapsed() < COLLECT_FOR {
+            match self.inbox.try_recv() {
+                Ok(Command::Work(work)) => {
+                    let (done, reply) = work(Ok(&mut self.store));
+                    verdict = done;
+                    replies.push(reply);
+                }
+                Ok(other) => {
+                    alone = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let committed = verdict.and_then(|()| self.store.commit()).map_err(|fault| {
+            self.store.roll_back();
+            self.store.named(fault)
+        });
+        self.answer(replies, committed);
+        alone
+    }
+
+    fn answer(&mut self, replies: Vec<Reply>, committed: Result<bool, CheckpointError>) {
+        let answer = committed.map(|changed| {
+            if changed {
+                self.commits.send_modify(|count| *count += 1);
+            }
+        });
+        self.spoilt = answer.as_ref().err().cloned();
+        for reply in replies {
+            reply(answer.clone());
+        }
+    }
+
+    fn close(self, answer: oneshot::Sender<Result<(), CheckpointError>>) {
+        let closed = match self.spoilt {
+            Some(error) => Err(error),
+            None => self.store.close(),
+        };
+        // A caller that is gone does not want to know.
+        let _ = answer.send(closed);
+    }
+}

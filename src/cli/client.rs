@@ -1,0 +1,80 @@
+//! From a job to the client of its bucket, its state directory, and its job file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::engine::{Ending, ending_of_s3};
+use crate::job::{self, Endpoint, Job};
+use crate::s3::{Addressing, ChecksumAlgorithm, Client, ClientConfig, StaticCredentials};
+
+use super::args::Common;
+
+/// A server of this process that stands in for the bucket's.
+pub(super) struct StandIn {
+    pub(super) endpoint: String,
+    pub(super) credentials: StaticCredentials,
+}
+
+/// Reads and checks a job file; its warnings go to the log.
+pub(super) fn load(path: &Path) -> Result<Job, Ending> {
+    let name = path.display().to_string();
+    let too_large = || Ending::Usage(format!("{name}: the job file is larger than 256 KiB"));
+    let size = fs::metadata(path).map_err(|error| Ending::Usage(format!("{name}: {error}")))?.len();
+    if size > job::FILE_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let bytes = fs::read(path).map_err(|error| Ending::Usage(format!("{name}: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Ending::Usage(format!("{name}: not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    })?;
+    job::load(&text, &name, &|variable| std::env::var(variable).ok())
+        .map_err(|problems| Ending::Usage(format!("the job file cannot be used\n{problems}")))
+}
+
+/// The client for a job's bucket.
+pub(super) async fn connect(job: &Job, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
+    let spec = &job.bucket;
+    let mut config = ClientConfig::new(spec.name.clone());
+    config.region = spec.region.clone();
+    config.addressing = match spec.addressing {
+        job::Addressing::Auto => Addressing::Auto,
+        job::Addressing::Path => Addressing::Path,
+        job::Addressing::Virtual => Addressing::Virtual,
+    };
+    config.allow_http = spec.allow_http;
+    config.profile = spec.profile.clone();
+    config.expected_owner = spec.expected_owner.clone();
+    config.request_payer = spec.request_payer;
+    config.ca_bundle = spec.ca_bundle.clone();
+    config.checksum = spec.checksum.map(|checksum| match checksum {
+        job::Checksum::Crc32 => ChecksumAlgorithm::Crc32,
+        job::Checksum::Crc32c => ChecksumAlgorithm::Crc32c,
+        job::Checksum::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+        job::Checksum::Sha1 => ChecksumAlgorithm::Sha1,
+        job::Checksum::Sha256 => ChecksumAlgorithm::Sha256,
+    });
+    match (&spec.endpoint, stand_in) {
+        (Endpoint::Url(url), _) => config.endpoint = Some(url.clone()),
+        (Endpoint::Aws, _) => {}
+        (Endpoint::Sandbox, Some(stand_in)) => {
+            config.endpoint = Some(stand_in.endpoint);
+            config.static_credentials = Some(stand_in.credentials);
+            config.region = config.region.or_else(|| Some("us-east-1".into()));
+        }
+        (Endpoint::Sandbox, None) => {
+            return Err(Ending::Usage("`endpoint: sandbox` needs the cargo feature `sandbox`".into()));
+        }
+    }
+    Client::new(config).await.map(Arc::new).map_err(|error| ending_of_s3(&error))
+}
+
+/// The directory above the state directories of all jobs.
+pub(super) fn state_root(common: &Common) -> Result<PathBuf, Ending> {
+    if let Some(dir) = &common.state_dir {
+        return Ok(dir.clone());
+    }
+    dirs::state_dir().or_else(dirs::data_local_dir).map(|dir| dir.join("s3sweep")).ok_or_else(|| {
+        Ending::Usage("no home directory is known: name a state directory with --state-dir".into())
+    })
+}

@@ -1,0 +1,115 @@
+//! The sandbox inside this process: `endpoint: sandbox`.
+
+use std::time::Duration;
+
+use crate::engine::Ending;
+use crate::job::{self, Endpoint, Job, SandboxSpec};
+use crate::s3::StaticCredentials;
+use crate::sandbox::{
+    Config, CutListings, Faults, KeyErrors, KeyShape, Operation, Resets, Sandbox, Seed, When,
+};
+
+use super::client::StandIn;
+
+/// The server of this process, where the job wants one.
+pub(super) struct Embedded(Option<(Sandbox, StandIn)>);
+
+impl Embedded {
+    /// What the client needs to reach it.
+    pub(super) fn stand_in(&self) -> Option<StandIn> {
+        self.0.as_ref().map(|(_, stand_in)| StandIn {
+            endpoint: stand_in.endpoint.clone(),
+            credentials: stand_in.credentials.clone(),
+        })
+    }
+
+    /// Ends the server, and everything in it.
+    pub(super) async fn end(self) {
+        if let Some((sandbox, _)) = self.0 {
+            sandbox.shutdown().await;
+        }
+    }
+}
+
+/// Starts the server that the job asks for, filled as it says.
+pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
+    if job.bucket.endpoint != Endpoint::Sandbox {
+        return Ok(Embedded(None));
+    }
+    let spec = job.sandbox.clone().unwrap_or_default();
+    let credentials = StaticCredentials {
+        access_key_id: format!("sandbox{:08x}", fastrand::u32(..)),
+        secret_access_key: format!("{:032x}", fastrand::u128(..)),
+        session_token: None,
+    };
+    let config = Config {
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        access_key: credentials.access_key_id.clone(),
+        secret_key: credentials.secret_access_key.clone(),
+        region: job.bucket.region.clone().unwrap_or_else(|| "us-east-1".into()),
+        seeds: vec![seed(job, &spec)],
+        faults: faults(&spec),
+        ..Config::default()
+    };
+    tracing::info!(
+        keys = spec.keys,
+        versions_per_key = spec.versions_per_key,
+        "filling the embedded sandbox"
+    );
+    let sandbox = Sandbox::start(config)
+        .await
+        .map_err(|error| Ending::LocalIo(format!("the embedded sandbox cannot start: {error}")))?;
+    let stand_in = StandIn { endpoint: sandbox.endpoint(), credentials };
+    Ok(Embedded(Some((sandbox, stand_in))))
+}
+
+/// The content that a job's `sandbox:` section describes.
+pub(super) fn seed(job: &Job, spec: &SandboxSpec) -> Seed {
+    let prefixes = job.scope.prefixes.iter().filter_map(|prefix| prefix.as_str().map(str::to_owned));
+    let days = |age: Duration| age.as_secs_f64() / 86_400.0;
+    Seed {
+        bucket: job.bucket.name.clone(),
+        seed: spec.seed,
+        keys: spec.keys,
+        versions_per_key: spec.versions_per_key,
+        latest_marker_share: spec.marker_share,
+        noncurrent_marker_share: spec.marker_share / 2.0,
+        orphan_marker_share: spec.marker_share / 2.0,
+        key_shape: match spec.key_shape {
+            job::KeyShape::Hive => KeyShape::Hive,
+            job::KeyShape::Flat => KeyShape::Flat,
+            job::KeyShape::Unicode => KeyShape::Unicode,
+            job::KeyShape::Odd => KeyShape::Odd,
+        },
+        prefixes: prefixes.collect(),
+        oldest_days: days(spec.oldest),
+        newest_days: days(spec.newest),
+        size_bytes_min: spec.size_bytes / 2,
+        size_bytes_max: spec.size_bytes.saturating_add(spec.size_bytes / 2),
+        ..Seed::default()
+    }
+}
+
+/// The faults that a job's `sandbox:` section asks for.
+pub(super) fn faults(spec: &SandboxSpec) -> Faults {
+    let mut faults = Faults { seed: spec.seed, ..Faults::default() };
+    let asked = spec.faults;
+    if asked.key_error_share > 0.0 {
+        faults.key_errors.push(KeyErrors {
+            share: asked.key_error_share,
+            codes: vec!["InternalError".into(), "SlowDown".into()],
+            prefix: String::new(),
+        });
+    }
+    if asked.reset_share > 0.0 {
+        faults.resets.push(Resets {
+            operation: Some(Operation::DeleteObjects),
+            share: asked.reset_share,
+            when: When::AfterApplying,
+        });
+    }
+    if asked.truncated_share > 0.0 {
+        faults.cut_listings = Some(CutListings { share: asked.truncated_share, at_byte: None });
+    }
+    faults
+}

@@ -1,0 +1,35 @@
+//! SIGINT and SIGTERM: the first asks for an orderly end, the second for one at once.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::engine::{Ending, Stop};
+
+/// Watches until the process ends.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub(super) fn watch(stop: Arc<Stop>) -> Result<JoinHandle<()>, Ending> {
+    let failed = |error: std::io::Error| Ending::LocalIo(format!("signals cannot be watched: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(tokio::spawn(async move {
+        for count in 0.. {
+            let name = tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            };
+            if count == 0 {
+                tracing::warn!("{name}: finishing what is in flight; once more to stop at once");
+                stop.drain(Ending::Interrupted(format!("{name}: stopped after settling what was in flight")));
+            } else {
+                tracing::warn!("{name} again: stopping at once");
+                stop.abort(Ending::Interrupted(format!(
+                    "{name}: stopped at once; what was in flight is sent again"
+                )));
+            }
+        }
+    }))
+}

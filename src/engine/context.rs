@@ -1,0 +1,108 @@
+//! What all parts of a run share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::job::Job;
+use crate::model::Timestamp;
+use crate::rules::{PageOrder, Rules};
+use crate::s3::S3Error;
+
+use super::Ending;
+use super::breaker::{Breaker, Tripped};
+use super::budget::{Budget, Listing};
+use super::caller::Caller;
+use super::errors;
+use super::stop::Stop;
+
+/// Planned versions without an outcome at which listing pauses; it goes on at half of it. Keeps the
+/// checkpoint of a streaming run at some tens of MB whatever the size of the bucket.
+pub(super) const PENDING_HIGH_WATER: u64 = 2_000_000;
+/// How long every attempt may fail before the run ends as an outage.
+const OUTAGE_MAX: Duration = Duration::from_secs(3600);
+
+/// One run in one process.
+pub(super) struct Context {
+    pub(super) job: Job,
+    pub(super) rules: Rules,
+    pub(super) caller: Caller,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) stop: Arc<Stop>,
+    pub(super) budget: Mutex<Budget>,
+    pub(super) breaker: Mutex<Breaker>,
+    pub(super) page_order: Mutex<PageOrder>,
+    /// The server has no DeleteObjects: every version is deleted by a request of its own.
+    pub(super) single_deletes: AtomicBool,
+    /// Versions planned and not settled.
+    pub(super) pending: AtomicU64,
+    /// Versions listed by the run.
+    pub(super) listed: AtomicU64,
+    /// Listing is complete.
+    pub(super) listing_done: AtomicBool,
+    /// Listing waits for deletions.
+    pub(super) planner_paused: AtomicBool,
+    /// Bumped whenever a page or a settlement is committed, or listing ends.
+    pub(super) moved: watch::Sender<u64>,
+}
+
+/// A lock whose holder cannot have left it broken: what is inside is plain values.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Context {
+    /// The server's time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.caller.now()
+    }
+
+    /// Tells those who wait that something was committed.
+    pub(super) fn bump(&self) {
+        self.moved.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// What the budget must know of the listing.
+    pub(super) fn listing(&self) -> Listing {
+        Listing {
+            listed: self.listed.load(Ordering::Acquire),
+            stands_still: self.listing_done.load(Ordering::Acquire)
+                || self.planner_paused.load(Ordering::Acquire),
+        }
+    }
+
+    /// A call failed in all its attempts: ends the run where that has lasted too long.
+    pub(super) fn check_outage(&self, error: &S3Error) {
+        let silent_for = self.caller.silent_for();
+        if silent_for >= OUTAGE_MAX {
+            self.stop.drain(Ending::Interrupted(format!(
+                "no request has succeeded for {} minutes, last error: {error}",
+                silent_for.as_secs() / 60
+            )));
+        }
+    }
+
+    /// An error that ends the run. After a tripwire nothing more is sent, not even what was begun.
+    pub(super) fn end_by(&self, error: &S3Error) {
+        match errors::ending_of_s3(error) {
+            tripwire @ Ending::Tripwire(_) => self.stop.abort(tripwire),
+            ending => self.stop.drain(ending),
+        }
+    }
+
+    /// The checkpoint refused: nothing more can be recorded, so nothing more may be done.
+    pub(super) fn checkpoint_failed(&self, error: &CheckpointError) {
+        self.stop.abort(errors::ending_of_checkpoint(error));
+    }
+
+    /// The breaker opened.
+    pub(super) fn tripped(&self, tripped: Tripped) {
+        self.stop.drain(match tripped {
+            Tripped::Failures(text) => Ending::Budget(text),
+            Tripped::Denied(text) => Ending::Credentials(text),
+        });
+    }
+}

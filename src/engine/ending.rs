@@ -1,0 +1,81 @@
+//! How a run can end. The exit codes are an interface: schedulers and alerts are built on them.
+
+/// The end of a command, with a sentence for the person who reads it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Everything that was planned is done.
+    Done,
+    /// Everything was tried, and this many items failed or were skipped.
+    DoneWithFailures(u64),
+    /// The command line, the job file, or the bucket or endpoint that it names.
+    Usage(String),
+    /// A bug of ours: an invariant of the checkpoint or of the engine does not hold.
+    Bug(String),
+    /// The checkpoint is corrupt, or belongs to another job, bucket or program version.
+    Checkpoint(String),
+    /// Another run holds the lock.
+    Locked(String),
+    /// The local disk or another local resource.
+    LocalIo(String),
+    /// A signal, or an outage that lasted too long. The same command goes on from here.
+    Interrupted(String),
+    /// Something happened that must not: the run ended at once, and nothing more was sent.
+    Tripwire(String),
+    /// Credentials or permissions.
+    Credentials(String),
+    /// A budget or the deadline of the job was reached.
+    Budget(String),
+}
+
+impl Ending {
+    /// The exit code of the process.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::DoneWithFailures(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Checkpoint(_) => 65,
+            Self::Bug(_) => 70,
+            Self::Locked(_) => 73,
+            Self::LocalIo(_) => 74,
+            Self::Interrupted(_) => 75,
+            Self::Tripwire(_) => 76,
+            Self::Credentials(_) => 77,
+            Self::Budget(_) => 78,
+        }
+    }
+
+    /// One word for the checkpoint, the summary and the metrics.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::DoneWithFailures(_) => "done-with-failures",
+            Self::Usage(_) => "refused",
+            Self::Checkpoint(_) => "checkpoint-refused",
+            Self::Bug(_) => "bug",
+            Self::Locked(_) => "locked",
+            Self::LocalIo(_) => "local-io",
+            Self::Interrupted(_) => "interrupted",
+            Self::Tripwire(_) => "tripwire",
+            Self::Credentials(_) => "credentials",
+            Self::Budget(_) => "budget",
+        }
+    }
+
+    /// The sentence, empty where everything is done.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Done => String::new(),
+            Self::DoneWithFailures(n) => format!("{n} versions failed or were skipped"),
+            Self::Usage(text)
+            | Self::Bug(text)
+            | Self::Checkpoint(text)
+            | Self::Locked(text)
+            | Self::LocalIo(text)
+            | Self::Interrupted(text)
+            | Self::Tripwire(text)
+            | Self::Credentials(text)
+            | Self::Budget(text) => text.clone(),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! From a listed page to what commits: the decisions, the batches they fill, the new state of the
+//! range. Pure: the answer depends on the arguments only.
+
+use std::collections::HashMap;
+
+use crate::checkpoint::{Amount, Counter, HeldItem, PageCommit, RangeRow, Sample};
+use crate::model::{ActionId, Fate, Item, KeepReason, Key, Marker, Page, Record, RuleId, Timestamp, Version};
+use crate::rules::{
+    Decided, Decision, KeyFold, OrderFault, PageOrder, Place, Rules, Sequenced, after_marker, sequence,
+    within,
+};
+
+use super::batcher::Batcher;
+use super::fold_code::{self, Carried};
+
+/// Version ids of the marker's key that are remembered, so that a server that repeats the key's
+/// versions is seen through. A page holds no more.
+const RECENT_MAX: usize = 1000;
+
+/// Why a page cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PageFault {
+    /// The listing is out of order.
+    #[error(transparent)]
+    Order(#[from] OrderFault),
+    /// The checkpoint's own bytes make no sense.
+    #[error("the state of range {0} cannot be read")]
+    State(i64),
+}
+
+/// What a page is judged by, beside the rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageOptions {
+    /// When the page was answered, by the server's clock.
+    pub at: Timestamp,
+    /// Whether the audit wants kept versions.
+    pub audit_kept: bool,
+    /// Examples to hand in for each rule.
+    pub samples_max: usize,
+    /// Versions that the job still wants listed; `None` for no limit.
+    pub limit_left: Option<u64>,
+}
+
+/// Decides the entries of `page`, which was asked for from the cursor of `range`.
+///
+/// # Errors
+/// A listing that is out of order, or a range whose state cannot be read.
+pub(super) fn plan_page(
+    mut range: RangeRow,
+    page: Page,
+    rules: &Rules,
+    order: &mut PageOrder,
+    options: PageOptions,
+) -> Result<PageCommit, PageFault> {
+    let carried = fold_code::decode(range.fold.as_deref()).ok_or(PageFault::State(range.id))?;
+    let next = page.next;
+    let mut entries = sequence(page.versions, order)?;
+    let from = range.cursor.clone().or_else(|| range.lo.clone().map(|key| Marker { key, version_id: None }));
+    if let Some(from) = &from {
+        entries = after_marker(entries, from, &range.recent);
+    }
+    let recent = recent_ids(&range, &entries, next.as_ref());
+    let mut beyond = false;
+    entries.retain(|entry| {
+        match within(&entry.version.key, &range.prefix, range.lo.as_ref(), range.hi.as_ref()) {
+            Place::Inside => true,
+            Place::Before => false,
+            Place::Beyond => {
+                beyond = true;
+                false
+            }
+        }
+    });
+    let cut = options.limit_left.is_some_and(|left| {
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let cuts = entries.len() >= left && (entries.len() > left || (next.is_some() && !beyond));
+        entries.truncate(left);
+        cuts
+    });
+    let ends = beyond || next.is_none();
+    let held_place = if ends || cut { None } else { next.clone() };
+    let mut planned = Planned::new(&mut range, carried.key_rules, options, held_place);
+    let fold = planned.run(entries, KeyFold::new(carried.fold), rules, ends && !cut)?;
+    let (fold, done) = if cut { (planned.stop_short(fold), true) } else { (fold, ends) };
+    planned.finish(fold, done, next, recent)
+}
+
+/// The ids of the marker's key, newest first, for the next page's replays.
+fn recent_ids(
+    range: &RangeRow,
+    entries: &[Sequenced],
+    next: Option<&Marker>,
+) -> Vec<crate::model::VersionId> {
+    let Some(marker) = next else { return Vec::new() };
+    let before = range.cursor.as_ref().filter(|cursor| cursor.key == marker.key).map(|_| range.recent.iter());
+    let here = entries.iter().filter(|entry| entry.version.key == marker.key).map(|entry| &entry.version.id);
+    let mut ids: Vec<_> = before.into_iter().flatten().chain(here).cloned().collect();
+    let surplus = ids.len().saturating_sub(RECENT_MAX);
+    ids.drain(..surplus);
+    ids
+}
+
+/// A page's decisions as they gather.
+struct Planned<'a> {
+    batcher: Batcher<'a>,
+    options: PageOptions,
+    /// The entry named here is held back: the server may look for it to answer the next page.
+    held_place: Option<Marker>,
+    held: Option<HeldItem>,
+    /// The key of the decisions at hand, and the rules that selected something of it.
+    key: Option<Key>,
+    key_rules: Vec<RuleId>,
+    tallies: HashMap<Counter, Amount>,
+    samples: Vec<Sample>,
+    records: Vec<Record>,
+    listed: u64,
+    kept: u64,
+    selected: u64,
+}
+
+impl<'a> Planned<'a> {
+    fn new(
+        range: &'a mut RangeRow,
+        key_rules: Vec<RuleId>,
+        options: PageOptions,
+        held_place: Option<Marker>,
+    ) -> Self {
+        let key = range.cursor.as_ref().map(|cursor| cursor.key.clone());
+        let released = range.held.take();
+        let mut batcher = Batcher::new(range);
+        if let Some(HeldItem { item, action }) = released {
+            batcher.elder(item, action);
+        }
+        Self {
+            batcher,
+            options,
+            held_place,
+            held: None,
+            key,
+            key_rules,
+            tallies: HashMap::new(),
+            samples: Vec::new(),
+            records: Vec::new(),
+            listed: 0,
+            kept: 0,
+            selected: 0,
+        }
+    }
+
+    fn run(
+        &mut self,
+        entries: Vec<Sequenced>,
+        mut fold: KeyFold,
+        rules: &Rules,
+        ends: bool,
+    ) -> Result<KeyFold, OrderFault> {
+        let mut decided = Vec::new();
+        for entry in entries {
+            self.listed += 1;
+            let amount = Amount { versions: 1, bytes: entry.version.size, keys: 0 };
+            *self.tallies.entry(Counter::Listed).or_default() += amount;
+            fold.push(rules, entry, &mut decided)?;
+            decided.drain(..).for_each(|decided| self.take(decided));
+        }
+        if ends {
+            fold.finish(rules, &mut decided);
+            decided.drain(..).for_each(|decided| self.take(decided));
+        }
+        Ok(fold)
+    }
+
+    fn take(&mut self, decided: Decided) {
+        let Decided { version, decision } = decided;
+        if self.key.as_ref() != Some(&version.key) {
+            self.batcher.key_ended();
+            self.key = Some(version.key.clone());
+            self.key_rules.clear();
+        }
+        match decision {
+            Decision::Keep(reason) => self.keep(version, reason),
+            Decision::Act { rule, action, elders_selected } => {
+                self.select(version, rule, action, elders_selected)
+            }
+        }
+    }
+
+    fn keep(&mut self, version: Version, reason: KeepReason) {
+        self.kept += 1;
+        *self.tallies.entry(Counter::Kept(reason)).or_default() +=
+            Amount { versions: 1, bytes: version.size, keys: 0 };
+        if self.options.audit_kept {
+            self.records.push(Record {
+                key: version.key,
+                version_id: version.id,
+                kind: version.kind,
+                size: version.size,
+                last_modified: version.last_modified,
+                fate: Fate::Kept(reason),
+                at: self.options.at,
+            });
+        }
+    }
+
+    fn select(&mut self, version: Version, rule: RuleId, action: ActionId, elders_selected: bool) {
+        self.selected += 1;
+        let first_of_key = !self.key_rules.contains(&rule);
+        if first_of_key {
+            self.key_rules.push(rule);
+        }
+        *self.tallies.entry(Counter::Planned(rule)).or_default() +=
+            Amount { versions: 1, bytes: version.size, keys: u64::from(first_of_key) };
+        if self.samples.iter().filter(|sample| sample.rule == rule).count() < self.options.samples_max {
+            self.samples.push(Sample {
+                rule,
+                key: version.key.clone(),
+                version_id: version.id.clone(),
+                kind: version.kind,
+                size: version.size,
+                last_modified: version.last_modified,
+            });
+        }
+        let is_marker_entry = self
+            .held_place
+            .as_ref()
+            .is_some_and(|place| place.key == version.key && place.version_id.as_ref() == Some(&version.id));
+        let is_latest = version.is_latest;
+        let item = Item {
+            key: version.key,
+            version_id: version.id,
+            kind: version.kind,
+            is_latest,
+            size: version.size,
+            last_modified: version.last_modified,
+            rule,
+        };
+        match (is_latest, is_marker_entry) {
+            (true, _) => self.batcher.latest(item, action, elders_selected),
+            (false, true) => self.held = Some(HeldItem { item, action }),
+            (false, false) => self.batcher.elder(item, action),
+        }
+    }
+
+    /// The job's limit ends the listing in the middle of a key: its latest entry, which is judged
+    /// by what lies beneath it, cannot be judged and stays.
+    fn stop_short(&mut self, fold: KeyFold) -> KeyFold {
+        if let Some(latest) = fold.state().and_then(|state| state.latest.clone()) {
+            self.take(Decided { version: latest, decision: Decision::Keep(KeepReason::Unfinished) });
+        }
+        KeyFold::default()
+    }
+
+    fn finish(
+        mut self,
+        fold: KeyFold,
+        done: bool,
+        next: Option<Marker>,
+        recent: Vec<crate::model::VersionId>,
+    ) -> Result<PageCommit, PageFault> {
+        if done {
+            self.batcher.flush();
+        }
+        let undecided = u64::from(fold.state().is_some_and(|state| state.latest.is_some()));
+        let key_rules = if fold.state().is_some_and(|state| Some(&state.key) == self.key.as_ref()) {
+            self.key_rules
+        } else {
+            Vec::new()
+        };
+        let carried = Carried { fold: fold.state().cloned(), key_rules };
+        let (batches, range) = self.batcher.into_parts();
+        range.fold = fold_code::encode(&carried).map_err(|_| PageFault::State(range.id))?;
+        range.held = self.held;
+        range.cursor = if done { range.cursor.take() } else { next };
+        range.recent = if done { Vec::new() } else { recent };
+        range.done = done;
+        range.undecided = undecided;
+        range.listed += self.listed;
+        range.kept += self.kept;
+        range.planned += self.selected;
+        range.pages += 1;
+        let mut tallies: Vec<_> = self.tallies.into_iter().collect();
+        tallies.sort_unstable_by_key(|(counter, _)| *counter);
+        Ok(PageCommit {
+            range: range.clone(),
+            batches,
+            tallies,
+            samples: self.samples,
+            records: self.records,
+            at: self.options.at,
+            requests: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

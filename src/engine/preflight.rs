@@ -1,0 +1,77 @@
+//! What must be known of a bucket before its first version is listed.
+
+use std::sync::Arc;
+
+use crate::model::{Timestamp, VersioningStatus};
+use crate::pace::Pace;
+use crate::s3::{Client, Operation, S3Error};
+use crate::telemetry::Metrics;
+
+use super::Ending;
+use super::caller::Caller;
+use super::errors::ending_of_s3;
+
+/// The bucket as it was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BucketFacts {
+    /// The server's time: the run begins now.
+    pub now: Timestamp,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Whether versions are kept.
+    pub versioning: VersioningStatus,
+    /// Whether deleting a version needs a multi-factor token.
+    pub mfa_delete: bool,
+    /// Whether versions can be locked.
+    pub object_lock: bool,
+}
+
+/// The word for the checkpoint.
+pub(super) const fn word(versioning: VersioningStatus) -> &'static str {
+    match versioning {
+        VersioningStatus::Unversioned => "unversioned",
+        VersioningStatus::Enabled => "enabled",
+        VersioningStatus::Suspended => "suspended",
+    }
+}
+
+/// Asks the server, changes nothing.
+///
+/// # Errors
+/// The end of the run: wrong credentials, a missing bucket, an endpoint that speaks no S3, a bucket
+/// without versions, an outage.
+pub async fn look(client: Arc<Client>, metrics: Arc<Metrics>) -> Result<BucketFacts, Ending> {
+    look_with(&Caller::new(client, Pace::default(), metrics, fastrand::u64(..))).await
+}
+
+/// As [`look`], with a caller that exists already.
+pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
+    let client = &caller.client;
+    let ended = |error: S3Error| ending_of_s3(&error);
+    let head = caller.call(Operation::HeadBucket, 0, || client.head_bucket()).await.map_err(ended)?;
+    let versioning =
+        caller.call(Operation::GetBucketVersioning, 0, || client.bucket_versioning()).await.map_err(ended)?;
+    if versioning.status == VersioningStatus::Unversioned {
+        return Err(Ending::Usage(format!(
+            "bucket {} has never had versioning: it holds no old versions, and deleting what it holds would \
+             delete live data. Nothing was done",
+            client.bucket()
+        )));
+    }
+    let object_lock =
+        match caller.call(Operation::GetObjectLockConfiguration, 0, || client.object_lock()).await {
+            Ok(enabled) => enabled,
+            // Only a hint for reading refusals; its absence must not end a run.
+            Err(error) => {
+                tracing::debug!("whether the bucket has Object Lock is not known: {error}");
+                false
+            }
+        };
+    Ok(BucketFacts {
+        now: head.server_time,
+        region: client.region(),
+        versioning: versioning.status,
+        mfa_delete: versioning.mfa_delete,
+        object_lock,
+    })
+}

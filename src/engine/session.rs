@@ -1,0 +1,280 @@
+//! One command from the lock to the last commit: which run it is about, and how that ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot, StateDir, Totals,
+};
+use crate::job::{Audit, Job};
+use crate::model::{Journal, Timestamp};
+use crate::pace::Pace;
+use crate::report::{AuditFile, AuditLevel};
+use crate::s3::Client;
+use crate::telemetry::Metrics;
+
+use super::caller::Caller;
+use super::errors::ending_of_checkpoint;
+use super::preflight::{self, BucketFacts, look_with};
+use super::run::{self, Setup};
+use super::standing::{Choice, Standing, choose};
+use super::{Ending, Stop};
+
+/// Ended runs whose files are kept.
+const RUNS_KEPT: usize = 30;
+
+/// What the user wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// List and decide; change nothing.
+    Plan {
+        /// Give up a run that is not finished.
+        restart: bool,
+    },
+    /// Carry out the stored plan.
+    Apply {
+        /// Refuse a plan that is older.
+        max_plan_age: Duration,
+    },
+    /// Plan and carry out as one stream; go on with an interrupted run.
+    Run {
+        /// Give up a run that is not finished.
+        restart: bool,
+    },
+}
+
+/// Asks the user whether the plan, as far as it is known, may be carried out. Called on a thread
+/// that may block. The flag tells whether the plan is complete.
+pub type Confirm = Box<dyn FnOnce(&RunHeader, &Totals, bool) -> bool + Send>;
+
+/// Everything a command needs.
+pub struct Session {
+    /// The job.
+    pub job: Job,
+    /// Its bucket.
+    pub client: Arc<Client>,
+    /// The job's own state directory.
+    pub state_dir: PathBuf,
+    /// What to do.
+    pub command: Command,
+    /// The bucket lives no longer than this process: a former run cannot be gone on with.
+    pub ephemeral: bool,
+    /// The switch that signals use.
+    pub stop: Arc<Stop>,
+    /// Where events are counted.
+    pub metrics: Arc<Metrics>,
+    /// `None` where no question is to be asked.
+    pub confirm: Option<Confirm>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("job", &self.job.name)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How it ended, and where to read on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionReport {
+    /// The end.
+    pub ending: Ending,
+    /// The run that the command was about, once there was one.
+    pub files: Option<RunFiles>,
+}
+
+/// Does what the command asks.
+pub async fn execute(session: Session) -> SessionReport {
+    let mut files = None;
+    let metrics = Arc::clone(&session.metrics);
+    let (ending, at) = match attempt(session, &mut files).await {
+        Ok(ended) => ended,
+        Err(ending) => (ending, Timestamp::default()),
+    };
+    metrics.ended(ending.exit_code(), at);
+    SessionReport { ending, files }
+}
+
+async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
+    let Session { job, client, state_dir, command, ephemeral, stop, metrics, confirm } = session;
+    let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
+    let mut lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
+        LockError::Held { .. } => Ending::Locked(error.to_string()),
+        LockError::Io { .. } => Ending::LocalIo(error.to_string()),
+    })?;
+    let pace = Pace::new(job.limits.versions_per_second, job.limits.requests_per_second);
+    let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
+    let facts = tokio::select! {
+        facts = look_with(&caller) => facts?,
+        () = stop.reached(super::Level::Drain) => {
+            return Err(stop.ending().unwrap_or_else(|| Ending::Interrupted("stopped".into())));
+        }
+    };
+    let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
+    *reported = Some(files.clone());
+    lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
+    let resumed_under = checkpoint.header().clone();
+    if let Some(ending) = moved(&resumed_under, &facts) {
+        return Err(ending);
+    }
+    let planning = matches!(command, Command::Plan { .. });
+    let setup = Setup {
+        job,
+        caller,
+        checkpoint: checkpoint.clone(),
+        stop,
+        facts,
+        list: !matches!(command, Command::Apply { .. }),
+        execute: !planning,
+        confirm,
+    };
+    let (ending, at) = run::run(setup).await;
+    let state = match (&ending, planning) {
+        (Ending::Done | Ending::DoneWithFailures(_), false) => RunState::Done,
+        (Ending::Done | Ending::DoneWithFailures(_), true) => RunState::Planned,
+        (_, true) => RunState::Planning,
+        (_, false) => RunState::Stopped,
+    };
+    let reason = Some(ending.message()).filter(|text| !text.is_empty());
+    let closed = async {
+        checkpoint.set_state(state, reason, Some(i32::from(ending.exit_code())), at).await?;
+        checkpoint.close().await
+    };
+    if let Err(error) = closed.await {
+        // Where the checkpoint failed before, that is the ending already.
+        return Ok((if ending.exit_code() > 1 { ending } else { ending_of_checkpoint(&error) }, at));
+    }
+    if state == RunState::Done
+        && let Err(error) = dir.prune(RUNS_KEPT)
+    {
+        tracing::warn!("old runs stay: {error}");
+    }
+    drop(lock);
+    Ok((ending, at))
+}
+
+/// Whether the bucket is another one than the run began with.
+fn moved(header: &RunHeader, facts: &BucketFacts) -> Option<Ending> {
+    let now = preflight::word(facts.versioning);
+    if header.versioning != now {
+        return Some(Ending::Tripwire(format!(
+            "the bucket's versioning was {} when run {} began and is {now} now",
+            header.versioning, header.run_id
+        )));
+    }
+    (header.region != facts.region).then(|| {
+        Ending::Tripwire(format!(
+            "the bucket was in region {} when run {} began and is in {} now",
+            header.region, header.run_id, facts.region
+        ))
+    })
+}
+
+fn standing(files: &RunFiles) -> Result<Standing, CheckpointError> {
+    let snapshot = Snapshot::open(&files.checkpoint)?;
+    Ok(Standing { header: snapshot.header()?, state: snapshot.state()?.state, updated: snapshot.updated()? })
+}
+
+/// Opens the run that the command is about.
+async fn take_up(
+    dir: &StateDir,
+    job: &Job,
+    caller: &Caller,
+    facts: &BucketFacts,
+    command: &Command,
+    ephemeral: bool,
+) -> Result<(Checkpoint, RunFiles), Ending> {
+    let refused = |error: CheckpointError| ending_of_checkpoint(&error);
+    let restart = matches!(command, Command::Plan { restart: true } | Command::Run { restart: true });
+    let current = dir.current().map_err(refused)?;
+    let known = match &current {
+        Some(files) => match standing(files) {
+            Ok(standing) => Some(standing),
+            Err(CheckpointError::Missing { .. }) => None,
+            // A run that cannot be read is given up only where the user says so.
+            Err(_) if restart => None,
+            Err(error) => return Err(refused(error)),
+        },
+        None => None,
+    };
+    let choice = if ephemeral && !matches!(command, Command::Apply { .. }) {
+        Choice::Begin(Some("its bucket ended with its process"))
+    } else {
+        choose(command, known.as_ref(), &job.fingerprint.digest, &job.fingerprint.semantic_json, facts.now)
+    };
+    match (choice, current) {
+        (Choice::Refuse(ending), _) => Err(ending),
+        (Choice::GoOn, Some(files)) => {
+            tracing::info!(run = %files.run_id, "goes on with an interrupted run");
+            let journal = journal(job, &files)?;
+            let checkpoint = Checkpoint::open(&files.checkpoint, journal).map_err(refused)?;
+            Ok((checkpoint, files))
+        }
+        (Choice::GoOn, None) => Err(Ending::Bug("a run to go on with was chosen, but there is none".into())),
+        (Choice::Begin(reason), former) => {
+            if let (Some(reason), Some(standing), Some(files)) = (reason, &known, &former)
+                && !standing.state.is_ended()
+            {
+                abandon(files, reason, facts.now).await.map_err(refused)?;
+            }
+            begin(dir, job, caller, facts, command)
+        }
+    }
+}
+
+async fn abandon(files: &RunFiles, reason: &str, now: Timestamp) -> Result<(), CheckpointError> {
+    tracing::warn!(run = %files.run_id, "a run that was not finished is given up: {reason}");
+    let checkpoint = Checkpoint::open(&files.checkpoint, None)?;
+    checkpoint.set_state(RunState::Abandoned, Some(reason.to_owned()), None, now).await?;
+    checkpoint.close().await
+}
+
+fn begin(
+    dir: &StateDir,
+    job: &Job,
+    caller: &Caller,
+    facts: &BucketFacts,
+    command: &Command,
+) -> Result<(Checkpoint, RunFiles), Ending> {
+    let refused = |error: CheckpointError| ending_of_checkpoint(&error);
+    let stamp: String =
+        facts.now.floor_to_second().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let run_id = format!("{}-{:04x}", stamp.trim_end_matches("000Z"), fastrand::u16(..));
+    let files = dir.files(&run_id).map_err(refused)?;
+    let header = RunHeader {
+        run_id: run_id.clone(),
+        job_name: job.name.clone(),
+        fingerprint: job.fingerprint.digest.clone(),
+        semantic_json: job.fingerprint.semantic_json.clone(),
+        bucket: job.bucket.name.clone(),
+        endpoint: job.bucket.endpoint.to_string(),
+        region: caller.client.region(),
+        owner: job.bucket.expected_owner.clone(),
+        rule_names: job.rules.iter().map(|rule| rule.name.clone()).collect(),
+        mode: if matches!(command, Command::Plan { .. }) { Mode::Plan } else { Mode::Stream },
+        began: facts.now,
+        audit_file: (job.report.audit != Audit::None).then(|| files.audit_file()),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        versioning: preflight::word(facts.versioning).to_owned(),
+    };
+    let journal = journal(job, &files)?;
+    let checkpoint = Checkpoint::create(&files.checkpoint, &header, journal).map_err(refused)?;
+    dir.set_current(&run_id).map_err(refused)?;
+    Ok((checkpoint, files))
+}
+
+fn journal(job: &Job, files: &RunFiles) -> Result<Option<Box<dyn Journal>>, Ending> {
+    let level = match job.report.audit {
+        Audit::Full => AuditLevel::Full,
+        Audit::Changes => AuditLevel::Changes,
+        Audit::Failures => AuditLevel::Failures,
+        Audit::None => return Ok(None),
+    };
+    let names = job.rules.iter().map(|rule| rule.name.clone()).collect();
+    let file = AuditFile::open(&files.audit, level, names)
+        .map_err(|error| Ending::LocalIo(format!("the audit {}: {error}", files.audit.display())))?;
+    Ok(Some(Box::new(file)))
+}

@@ -1,0 +1,263 @@
+//! Sends batches and accounts for every item of the answers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome};
+use crate::s3::{ItemAnswer, Operation, S3Error, Shape, shape};
+
+use super::context::{Context, locked};
+use super::dispatcher::Work;
+use super::settle::{Patience, Sent, Settled, settle};
+use super::stop::Level;
+
+/// Works until the dispatcher has no more to give.
+pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver<Work>>>) {
+    loop {
+        let next = queue.lock().await.recv().await;
+        let Some(work) = next else { return };
+        process(&ctx, work).await;
+    }
+}
+
+async fn process(ctx: &Context, work: Work) {
+    let Work { batch, blocked, granted } = work;
+    let id = batch.id;
+    let mut sent: Vec<Sent> = vec![Sent::Not; batch.items.len()];
+    for at in &blocked {
+        if let Some(slot) = sent.get_mut(*at) {
+            *slot = Sent::Blocked;
+        }
+    }
+    let to_send: Vec<usize> =
+        (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
+    match ctx.job.actions.get(usize::from(batch.action.0)) {
+        Some(options) => deliver(ctx, &batch.items, &to_send, options, &mut sent).await,
+        None => {
+            ctx.stop.abort(super::Ending::Checkpoint(format!("batch {id} names an action the job lacks")))
+        }
+    }
+    let patience = Patience { now: ctx.now(), give_up_after: ctx.job.retry.give_up_after };
+    let settled = settle(batch, sent, patience, &mut || ctx.caller.chance());
+    commit(ctx, id, settled).await;
+}
+
+/// Requests still to be made for one batch: indices of its items.
+enum Request {
+    Many(Vec<usize>),
+    Single(usize),
+}
+
+/// Sends the items `to_send` and notes what is known of each in `sent`.
+async fn deliver(
+    ctx: &Context,
+    items: &[Item],
+    to_send: &[usize],
+    options: &DeleteOptions,
+    sent: &mut [Sent],
+) {
+    let mut requests = requests_for(ctx, items, to_send);
+    while let Some(request) = requests.pop_front() {
+        if ctx.stop.level() > Level::Run {
+            // What was not begun is not begun any more; it stays planned.
+            return;
+        }
+        let error = match &request {
+            Request::Many(of) => send_many(ctx, items, of, options, sent).await,
+            Request::Single(of) => send_single(ctx, &items[*of], *of, options, sent).await,
+        };
+        if let Some(error) = error {
+            refused(ctx, request, &error, sent, &mut requests);
+        }
+    }
+}
+
+/// Divides a batch as the wire and the ceilings demand.
+fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Request> {
+    if ctx.single_deletes.load(Ordering::Relaxed) {
+        return to_send.iter().map(|at| Request::Single(*at)).collect();
+    }
+    let chosen: Vec<Item> = to_send.iter().map(|at| items[*at].clone()).collect();
+    let largest = ctx.caller.pace.versions_per_request_max().max(1);
+    let mut requests = VecDeque::new();
+    for shape in shape(&chosen) {
+        match shape {
+            Shape::Single(at) => requests.push_back(Request::Single(to_send[at])),
+            Shape::Many(indices) => {
+                let indices: Vec<usize> = indices.into_iter().map(|at| to_send[at]).collect();
+                requests.extend(indices.chunks(largest).map(|chunk| Request::Many(chunk.to_vec())));
+            }
+        }
+    }
+    requests
+}
+
+async fn send_many(
+    ctx: &Context,
+    items: &[Item],
+    of: &[usize],
+    options: &DeleteOptions,
+    sent: &mut [Sent],
+) -> Option<S3Error> {
+    let named: Vec<&Item> = of.iter().map(|at| &items[*at]).collect();
+    let client = &ctx.caller.client;
+    let answer = ctx
+        .caller
+        .call(Operation::DeleteObjects, named.len(), || client.delete_versions(&named, options))
+        .await;
+    match answer {
+        Err(error) => Some(error),
+        Ok(answer) => {
+            for (at, outcome) in of.iter().zip(answer.outcomes) {
+                if let ItemAnswer::Refused {
+                    class: Class::Stop | Class::Credentials, code, message, ..
+                } = &outcome
+                {
+                    ctx.stop.drain(super::Ending::Credentials(format!(
+                        "a version was refused: {code} {message}"
+                    )));
+                }
+                sent[*at] = Sent::Answered { answer: outcome, request_id: answer.request_id.clone() };
+            }
+            None
+        }
+    }
+}
+
+async fn send_single(
+    ctx: &Context,
+    item: &Item,
+    at: usize,
+    options: &DeleteOptions,
+    sent: &mut [Sent],
+) -> Option<S3Error> {
+    let client = &ctx.caller.client;
+    match ctx.caller.call(Operation::DeleteObject, 1, || client.delete_version(item, options)).await {
+        Ok(deleted) => {
+            let answer = if deleted.gone {
+                ItemAnswer::Refused {
+                    class: Class::Done,
+                    tries_max: None,
+                    code: "NoSuchVersion".into(),
+                    message: "".into(),
+                }
+            } else {
+                ItemAnswer::Deleted
+            };
+            sent[at] = Sent::Answered { answer, request_id: deleted.request_id };
+            None
+        }
+        Err(error) => Some(error),
+    }
+}
+
+/// A request failed in all its attempts.
+fn refused(
+    ctx: &Context,
+    request: Request,
+    error: &S3Error,
+    sent: &mut [Sent],
+    requests: &mut VecDeque<Request>,
+) {
+    let of = match request {
+        Request::Many(of) => of,
+        Request::Single(of) => vec![of],
+    };
+    match error.class {
+        Class::Unsupported if error.operation == Operation::DeleteObjects => {
+            if !ctx.single_deletes.swap(true, Ordering::Relaxed) {
+                tracing::warn!("the server has no DeleteObjects: every version needs a request of its own");
+            }
+            of.into_iter().rev().for_each(|at| requests.push_front(Request::Single(at)));
+        }
+        Class::Divide if error.operation == Operation::DeleteObjects => {
+            // Find the item that the server cannot take: halves, and one alone by a single DELETE.
+            match of.as_slice() {
+                [one] => requests.push_front(Request::Single(*one)),
+                _ => {
+                    let (left, right) = of.split_at(of.len() / 2);
+                    requests.push_front(Request::Many(right.to_vec()));
+                    requests.push_front(Request::Many(left.to_vec()));
+                }
+            }
+        }
+        Class::Done => {
+            let gone = ItemAnswer::Refused {
+                class: Class::Done,
+                tries_max: None,
+                code: error.code.clone(),
+                message: error.message.clone(),
+            };
+            note(sent, &of, &Sent::Answered { answer: gone, request_id: error.request_id.clone() });
+        }
+        Class::Permanent | Class::Divide | Class::Unsupported => {
+            let failure = Failure { code: error.code.clone(), message: error.message.clone() };
+            note(sent, &of, &Sent::Refused { failure, request_id: error.request_id.clone() });
+        }
+        Class::Transient | Class::Throttled => {
+            tracing::warn!(versions = of.len(), "put off: {error}");
+            if error.class == Class::Throttled {
+                ctx.caller.metrics.throttled(of.len() as u64);
+            }
+            ctx.check_outage(error);
+            note(sent, &of, &open(error));
+        }
+        Class::Credentials | Class::ClockSkew | Class::Elsewhere | Class::Stop => {
+            ctx.end_by(error);
+            if error.may_have_applied {
+                note(sent, &of, &open(error));
+            }
+        }
+    }
+}
+
+fn open(error: &S3Error) -> Sent {
+    Sent::Open { code: error.code.clone(), message: error.message.clone(), retry_after: error.retry_after }
+}
+
+fn note(sent: &mut [Sent], of: &[usize], what: &Sent) {
+    for at in of {
+        sent[*at] = what.clone();
+    }
+}
+
+/// Commits a settlement, then tells everybody.
+async fn commit(ctx: &Context, batch: i64, settled: Settled) {
+    let Settled { mut settlement, done, open, throttled } = settled;
+    settlement.requests.push(("delete_batches", 1));
+    let outcomes: Vec<(Outcome, u64)> = settlement
+        .records
+        .iter()
+        .filter_map(|record| match &record.fate {
+            Fate::Settled { outcome, .. } => Some((outcome.clone(), record.size)),
+            Fate::Kept(_) => None,
+        })
+        .collect();
+    let count = settlement.records.len() as u64;
+    if let Err(error) = ctx.checkpoint.settle(settlement).await {
+        ctx.checkpoint_failed(&error);
+        return;
+    }
+    locked(&ctx.budget).settle(batch, done, open);
+    ctx.pending.fetch_sub(count, Ordering::AcqRel);
+    ctx.caller.metrics.throttled(throttled);
+    let mut tripped = None;
+    {
+        let mut breaker = locked(&ctx.breaker);
+        for (outcome, size_bytes) in &outcomes {
+            ctx.caller.metrics.settled(outcome, *size_bytes);
+            match outcome {
+                Outcome::Failed(failure) => tripped = breaker.failed(&failure.code).or(tripped),
+                Outcome::Done | Outcome::Gone => breaker.succeeded(),
+                Outcome::Skipped(_) => {}
+            }
+        }
+    }
+    if let Some(tripped) = tripped {
+        ctx.tripped(tripped);
+    }
+    ctx.bump();
+}

@@ -1,0 +1,306 @@
+//! The rules of a job file.
+
+use std::time::Duration;
+
+use crate::model::{ActionId, DeleteOptions, Key, Mfa};
+use crate::rules::{Conditions, KeyPattern, PatternError, Rule, State, Verdict};
+
+use super::RULES_MAX;
+use super::lint;
+use super::reader::{Field, Reader, Section, listed};
+use super::units;
+use super::yaml::{At, Value};
+
+const DAY_SECS: u64 = 86_400;
+const MATCH_KEYS: &[&str] = &[
+    "prefix",
+    "suffix",
+    "key_glob",
+    "key_regex",
+    "state",
+    "older_than",
+    "newer_than",
+    "noncurrent_for",
+    "lifecycle_days",
+    "beyond_newest",
+    "min_size",
+    "max_size",
+    "storage_class",
+    "etag",
+    "created_before",
+    "created_after",
+];
+
+/// What the rules of a file come to.
+#[derive(Default)]
+pub(super) struct Compiled {
+    pub(super) rules: Vec<Rule>,
+    /// Where each rule stands.
+    pub(super) places: Vec<At>,
+    pub(super) actions: Vec<DeleteOptions>,
+}
+
+impl Reader<'_> {
+    pub(super) fn rules(&mut self, field: &Field<'_>) -> Compiled {
+        const EXPECTED: &str = "a list of rules, each with name, match and action";
+        let mut compiled = Compiled::default();
+        let Value::Seq(_) = field.node.value else {
+            self.unfit(field, EXPECTED);
+            return compiled;
+        };
+        let items = self.items(field, EXPECTED);
+        if items.len() > RULES_MAX {
+            self.problem(field.node.at, format!("rules: more than {RULES_MAX} rules"));
+            return compiled;
+        }
+        for item in items {
+            if let Some(rule) = self.rule(&item, &mut compiled) {
+                compiled.rules.push(rule);
+                compiled.places.push(item.node.at);
+            }
+        }
+        compiled
+    }
+
+    fn rule(&mut self, field: &Field<'_>, compiled: &mut Compiled) -> Option<Rule> {
+        let section = self.section(field, &["name", "match", "action"])?;
+        let name = match section.get("name") {
+            Some(name_field) => {
+                let name = self.rule_name(&name_field);
+                if let Some(name) = &name
+                    && compiled.rules.iter().any(|other| other.name == *name)
+                {
+                    self.problem(name_field.node.at, format!("two rules are named {name:?}"));
+                }
+                name
+            }
+            None => {
+                self.missing(&section, "name", "a name for the rule, as reports show it");
+                None
+            }
+        };
+        let conditions = match section.get("match") {
+            Some(field) => self.conditions(&field),
+            None => {
+                self.missing(&section, "match", "conditions; `match: { state: any }` is every entry");
+                None
+            }
+        };
+        let verdict = match section.get("action") {
+            Some(field) => self.action(&field, &mut compiled.actions),
+            None => {
+                self.missing(&section, "action", "keep or delete");
+                None
+            }
+        };
+        Some(Rule { name: name?, conditions: conditions?, verdict: verdict? })
+    }
+
+    fn rule_name(&mut self, field: &Field<'_>) -> Option<String> {
+        self.literal(field, "a name")?;
+        self.name(field)
+    }
+
+    fn conditions(&mut self, field: &Field<'_>) -> Option<Conditions> {
+        let problems_before = self.problems.len();
+        let section = self.section(field, MATCH_KEYS)?;
+        if section.is_empty() && self.problems.len() == problems_before {
+            self.problem(section.at, format!("{} has no condition", field.path)).hint =
+                Some("`state: any` is every entry".into());
+        }
+        let states: Vec<(&str, State)> = State::ALL.iter().map(|state| (state.as_str(), *state)).collect();
+        let conditions = Conditions {
+            prefix: self.keys_of(&section, "prefix"),
+            suffix: self.keys_of(&section, "suffix"),
+            key_glob: self.patterns(&section, "key_glob", KeyPattern::glob),
+            key_regex: self.patterns(&section, "key_regex", KeyPattern::regex),
+            state: self.each(&section, "state", |reader, item| reader.one_of(item, &states)),
+            older_than: self.age(&section, "older_than"),
+            newer_than: self.age(&section, "newer_than"),
+            noncurrent_for: self.age(&section, "noncurrent_for"),
+            lifecycle_days: section.get("lifecycle_days").and_then(|field| self.boolean(&field))
+                == Some(true),
+            beyond_newest: section.get("beyond_newest").and_then(|field| self.count(&field, 1..=u64::MAX)),
+            min_size_bytes: section.get("min_size").and_then(|field| self.size(&field)),
+            max_size_bytes: section.get("max_size").and_then(|field| self.size(&field)),
+            storage_class: self.words(&section, "storage_class", "a storage class such as STANDARD"),
+            etag: self.words(&section, "etag", "an ETag"),
+            created_before: self.point(&section, "created_before"),
+            created_after: self.point(&section, "created_after"),
+        };
+        self.check_lifecycle(&section, &conditions);
+        (self.problems.len() == problems_before).then_some(conditions)
+    }
+
+    /// S3 Lifecycle counts whole days, so `lifecycle_days` means nothing for anything else.
+    fn check_lifecycle(&mut self, section: &Section<'_>, conditions: &Conditions) {
+        let Some(field) = section.get("lifecycle_days").filter(|_| conditions.lifecycle_days) else { return };
+        match (section.get("noncurrent_for"), conditions.noncurrent_for) {
+            (None, _) => {
+                self.problem(
+                    field.node.at,
+                    format!("{} rounds noncurrent_for, which is missing", field.path),
+                );
+            }
+            (Some(rounded), Some(duration)) if duration.as_secs() % DAY_SECS != 0 => {
+                self.unfit(&rounded, "whole days, as lifecycle_days rounds to days");
+            }
+            _ => {}
+        }
+    }
+
+    fn each<T>(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        mut read: impl FnMut(&mut Self, &Field<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(field) = section.get(key) else { return Vec::new() };
+        let items = self.items(&field, "at least one value, or leave the key out");
+        items.iter().filter_map(|item| read(self, item)).collect()
+    }
+
+    fn keys_of(&mut self, section: &Section<'_>, key: &str) -> Vec<Key> {
+        let expected = format!("the bytes that keys have as their {key}");
+        self.each(section, key, |reader, item| reader.literal(item, &expected).map(Key::from))
+    }
+
+    fn words(&mut self, section: &Section<'_>, key: &str, expected: &str) -> Vec<Box<str>> {
+        self.each(section, key, |reader, item| reader.literal(item, expected).map(Box::from))
+    }
+
+    fn patterns(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        compile: fn(&str) -> Result<KeyPattern, PatternError>,
+    ) -> Vec<KeyPattern> {
+        self.each(section, key, |reader, item| match compile(reader.literal(item, "a pattern")?) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                reader.problem(item.node.at, format!("{}: {error}", item.path));
+                None
+            }
+        })
+    }
+
+    fn age(&mut self, section: &Section<'_>, key: &str) -> Option<Duration> {
+        section.get(key).and_then(|field| self.duration(&field, Duration::ZERO))
+    }
+
+    fn point(&mut self, section: &Section<'_>, key: &str) -> Option<crate::model::Timestamp> {
+        const EXPECTED: &str =
+            "a day such as 2024-01-31 (from 00:00 UTC) or a time such as 2024-01-31T12:00:00Z";
+        let field = section.get(key)?;
+        let read = units::timestamp(self.literal(&field, EXPECTED)?);
+        if read.is_none() {
+            self.unfit(&field, EXPECTED);
+        }
+        read
+    }
+
+    fn action(&mut self, field: &Field<'_>, actions: &mut Vec<DeleteOptions>) -> Option<Verdict> {
+        const EXPECTED: &str = "keep, delete, or a mapping with delete";
+        let options = match &field.node.value {
+            Value::Scalar { text, .. } if text == "keep" => return Some(Verdict::Keep),
+            Value::Scalar { text, .. } if text == "delete" => DeleteOptions::default(),
+            Value::Scalar { text, .. } if matches!(&**text, "move" | "copy") => {
+                self.not_yet(field.node.at, text);
+                return None;
+            }
+            Value::Map(_) => self.action_mapping(field)?,
+            _ => {
+                self.unfit(field, EXPECTED);
+                return None;
+            }
+        };
+        let index = actions.iter().position(|known| *known == options).unwrap_or_else(|| {
+            actions.push(options);
+            actions.len() - 1
+        });
+        // RULES_MAX rules have no more actions than that.
+        u16::try_from(index).ok().map(|index| Verdict::Act(ActionId(index)))
+    }
+
+    fn not_yet(&mut self, at: At, action: &str) {
+        self.problem(at, format!("action {action:?} is not available in this version")).expected =
+            Some("keep or delete".into());
+    }
+
+    fn action_mapping(&mut self, field: &Field<'_>) -> Option<DeleteOptions> {
+        let section = self.section(field, &["delete", "move", "copy"])?;
+        let mut is_known = true;
+        for action in ["move", "copy"] {
+            if let Some(field) = section.get(action) {
+                self.not_yet(field.node.at, action);
+                is_known = false;
+            }
+        }
+        match section.get("delete") {
+            Some(field) => self.delete_options(&field),
+            None => {
+                if is_known && section.is_empty() {
+                    self.missing(&section, "delete", &listed(&["options of the deletion"]));
+                }
+                None
+            }
+        }
+    }
+
+    fn delete_options(&mut self, field: &Field<'_>) -> Option<DeleteOptions> {
+        if field.node.is_null() {
+            return Some(DeleteOptions::default());
+        }
+        let section = self.section(field, &["bypass_governance_retention", "mfa"])?;
+        let bypass = section.get("bypass_governance_retention").map(|field| self.boolean(&field));
+        let mfa = section.get("mfa").map(|field| self.mfa(&field));
+        Some(DeleteOptions {
+            bypass_governance_retention: bypass.unwrap_or(Some(false))?,
+            mfa: match mfa {
+                Some(read) => Some(read?),
+                None => None,
+            },
+        })
+    }
+
+    /// The one place inside rules where the environment is asked: a token is good for a minute and
+    /// selects nothing.
+    fn mfa(&mut self, field: &Field<'_>) -> Option<Mfa> {
+        let section = self.section(field, &["serial", "token"])?;
+        let mut part = |key: &str, expected: &str| match section.get(key) {
+            Some(field) => {
+                let text = self.text(&field, expected)?;
+                if text.contains(char::is_whitespace) || !text.is_ascii() {
+                    self.unfit(&field, expected);
+                    return None;
+                }
+                Some(text)
+            }
+            None => {
+                self.missing(&section, key, expected);
+                None
+            }
+        };
+        let serial = part("serial", "the serial number or ARN of the device, without spaces");
+        let token = part("token", "the token that the device shows, best as ${env:NAME}");
+        Some(Mfa { serial: serial?, token: token? })
+    }
+
+    /// Notes rules that can do nothing.
+    pub(super) fn lint(&mut self, compiled: &Compiled, scope_prefixes: &[Key]) {
+        for (at, rule) in compiled.rules.iter().enumerate() {
+            let place = compiled.places.get(at).copied().unwrap_or(At::START);
+            if let Some(why) = lint::never_matches(&rule.conditions, scope_prefixes) {
+                self.warning(place, format!("rule {:?} can never match: {why}", rule.name), None);
+                continue;
+            }
+            let above = &compiled.rules[..at];
+            if let Some(hiding) = above.iter().find(|above| lint::covers(&above.conditions, &rule.conditions))
+            {
+                let what = format!("rule {:?} is hidden by rule {:?} above it", rule.name, hiding.name);
+                let hint = "whatever it matches is decided before it: move it up, or drop it";
+                self.warning(place, what, Some(hint.into()));
+            }
+        }
+    }
+}

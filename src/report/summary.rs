@@ -1,0 +1,315 @@
+//! The figures of a run, read back from its checkpoint: the same whoever asks, and whenever.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::checkpoint::{CheckpointError, Counter, FailureRow, RunFiles, Sample, Snapshot, Totals};
+use crate::model::{Kind, Outcome, RuleId};
+
+/// What AWS asks for a thousand LIST requests, in US dollars, in its cheapest regions. Deleting is
+/// free there.
+const LIST_USD_PER_THOUSAND: f64 = 0.005;
+/// What a request takes at most.
+const VERSIONS_PER_REQUEST: u64 = 1000;
+
+/// A run in figures.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Summary {
+    /// Names the run.
+    pub run_id: String,
+    /// The job's name.
+    pub job: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The endpoint, `aws` for AWS.
+    pub endpoint: String,
+    /// Where the run stands.
+    pub state: String,
+    /// Why it stands there, where there is something to say.
+    pub reason: Option<String>,
+    /// Exit code of the process that ended last; absent while one works.
+    pub exit_code: Option<i32>,
+    /// When the run began, by the server's clock.
+    pub began: String,
+    /// When it was last changed.
+    pub updated: String,
+    /// Seconds between the two.
+    pub seconds: f64,
+    /// The audit, where one is kept.
+    pub audit: Option<PathBuf>,
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// Versions and delete markers listed.
+    pub listed: u64,
+    /// Of these, listed and waiting for the rest of their key.
+    pub undecided: u64,
+    /// Of these, kept.
+    pub kept: u64,
+    /// Of these, selected.
+    pub planned: u64,
+    /// Bytes of the selected.
+    pub bytes_planned: u64,
+    /// Deleted.
+    pub done: u64,
+    /// Found to be gone already.
+    pub gone: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Left alone after planning.
+    pub skipped: u64,
+    /// Planned, without an outcome yet; those in flight included.
+    pub pending: u64,
+    /// Of the pending ones, those a request may be under way for.
+    pub in_flight: u64,
+    /// Bytes freed.
+    pub bytes_done: u64,
+    /// Why versions are kept.
+    pub kept_because: BTreeMap<String, u64>,
+    /// By rule, in the job's order.
+    pub rules: Vec<RuleSummary>,
+    /// Key ranges listed to their end, and all of them.
+    pub ranges_done: u64,
+    /// All key ranges.
+    pub ranges: u64,
+    /// Named counters.
+    pub requests: BTreeMap<String, u64>,
+}
+
+/// A rule in figures.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RuleSummary {
+    /// Its name.
+    pub name: String,
+    /// Versions it selected.
+    pub planned: u64,
+    /// Keys it selected something of.
+    pub keys: u64,
+    /// Bytes it selected.
+    pub bytes: u64,
+    /// Deleted.
+    pub done: u64,
+    /// Found to be gone.
+    pub gone: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Skipped.
+    pub skipped: u64,
+    /// Kept by it, or in spite of it.
+    pub kept: u64,
+    /// A few of the versions it selected.
+    pub samples: Vec<SampleLine>,
+}
+
+/// A version that a rule selected.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SampleLine {
+    /// Its key, escaped for people.
+    pub key: String,
+    /// Its version id.
+    pub version_id: String,
+    /// `version` or `delete-marker`.
+    pub kind: &'static str,
+    /// Bytes.
+    pub size: u64,
+    /// When it was created.
+    pub last_modified: String,
+}
+
+/// An item that failed or was skipped.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FailureLine {
+    /// Its key, escaped for people.
+    pub key: String,
+    /// Its version id.
+    pub version_id: String,
+    /// The rule that selected it.
+    pub rule: String,
+    /// `failed` or `skipped`.
+    pub outcome: &'static str,
+    /// The error code, or why it was skipped.
+    pub code: String,
+    /// The server's message.
+    pub message: String,
+    /// The request that settled it.
+    pub request_id: Option<String>,
+    /// The attempt that settled it.
+    pub attempt: u32,
+    /// When.
+    pub at: String,
+}
+
+/// What carrying a plan out will take.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct PlanFigures {
+    /// DeleteObjects requests at least.
+    pub delete_requests: u64,
+    /// LIST requests made for the plan.
+    pub list_requests: u64,
+    /// Seconds that the job's own ceilings ask for; 0 where it has none.
+    pub seconds_at_limits: f64,
+    /// What AWS asks for the LIST requests. Other providers have other prices.
+    pub list_cost_usd: f64,
+}
+
+const fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Version => "version",
+        Kind::DeleteMarker => "delete-marker",
+    }
+}
+
+impl Summary {
+    /// Reads a run's figures.
+    ///
+    /// # Errors
+    /// Those of the checkpoint.
+    pub fn read(files: &RunFiles) -> Result<Self, CheckpointError> {
+        let snapshot = Snapshot::open(&files.checkpoint)?;
+        let header = snapshot.header()?;
+        let state = snapshot.state()?;
+        let totals = snapshot.totals()?;
+        let progress = snapshot.progress()?;
+        let updated = snapshot.updated()?.max(state.at);
+        let mut kept_because = BTreeMap::new();
+        for (counter, amount) in &totals.amounts {
+            if let Counter::Kept(reason) = counter {
+                *kept_because.entry(reason.as_str().to_owned()).or_default() += amount.versions;
+            }
+        }
+        let settled = totals.settled().versions;
+        Ok(Self {
+            run_id: header.run_id,
+            job: header.job_name,
+            bucket: header.bucket,
+            endpoint: header.endpoint,
+            state: state.state.as_str().to_owned(),
+            reason: state.reason,
+            exit_code: state.exit_code,
+            began: header.began.to_string(),
+            updated: updated.to_string(),
+            seconds: updated.since(header.began).unwrap_or_default().as_secs_f64(),
+            audit: header.audit_file.map(|_| files.audit.clone()).filter(|audit| audit.exists()),
+            checkpoint: files.checkpoint.clone(),
+            listed: totals.listed().versions,
+            undecided: totals.undecided,
+            kept: totals.kept().versions,
+            planned: totals.planned().versions,
+            bytes_planned: totals.planned().bytes,
+            done: totals.done().versions,
+            gone: totals.gone().versions,
+            failed: totals.failed().versions,
+            skipped: totals.skipped().versions,
+            pending: totals.planned().versions.saturating_sub(settled),
+            in_flight: totals.in_flight.versions,
+            bytes_done: totals.done().bytes,
+            kept_because,
+            rules: rules(&header.rule_names, &totals, &snapshot.samples()?),
+            ranges_done: progress.done,
+            ranges: progress.ranges,
+            requests: totals.requests,
+        })
+    }
+
+    /// What carrying the plan out will take, under the job's ceilings.
+    pub fn plan_figures(
+        &self,
+        versions_per_second: Option<u32>,
+        requests_per_second: Option<u32>,
+    ) -> PlanFigures {
+        let delete_requests = self.planned.div_ceil(VERSIONS_PER_REQUEST);
+        let list_requests = self.requests.get("list_pages").copied().unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let seconds =
+            |amount: u64, rate: Option<u32>| rate.map_or(0.0, |rate| amount as f64 / f64::from(rate));
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let list_cost_usd = list_requests as f64 * LIST_USD_PER_THOUSAND / 1000.0;
+        PlanFigures {
+            delete_requests,
+            list_requests,
+            seconds_at_limits: seconds(self.planned, versions_per_second)
+                .max(seconds(delete_requests, requests_per_second)),
+            list_cost_usd,
+        }
+    }
+
+    /// The versions deleted in a second, over the whole life of the run.
+    pub fn elapsed(&self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
+    }
+}
+
+fn rules(names: &[String], totals: &Totals, samples: &[Sample]) -> Vec<RuleSummary> {
+    let of = |index: usize, wanted: fn(Counter) -> bool| {
+        totals
+            .sum(|counter| counter.rule().is_some_and(|rule| usize::from(rule.0) == index) && wanted(counter))
+    };
+    names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| {
+            let planned = of(index, |counter| matches!(counter, Counter::Planned(_)));
+            RuleSummary {
+                name: name.clone(),
+                planned: planned.versions,
+                keys: planned.keys,
+                bytes: planned.bytes,
+                done: of(index, |counter| matches!(counter, Counter::Done(_))).versions,
+                gone: of(index, |counter| matches!(counter, Counter::Gone(_))).versions,
+                failed: of(index, |counter| matches!(counter, Counter::Failed(_))).versions,
+                skipped: of(index, |counter| matches!(counter, Counter::Skipped(..))).versions,
+                kept: of(index, |counter| matches!(counter, Counter::Kept(_))).versions,
+                samples: samples_of(index, samples),
+            }
+        })
+        .collect()
+}
+
+fn samples_of(index: usize, samples: &[Sample]) -> Vec<SampleLine> {
+    let of_rule = samples.iter().filter(|sample| usize::from(sample.rule.0) == index);
+    of_rule
+        .take(5)
+        .map(|sample| SampleLine {
+            key: sample.key.to_string(),
+            version_id: sample.version_id.to_string(),
+            kind: kind(sample.kind),
+            size: sample.size,
+            last_modified: sample.last_modified.to_string(),
+        })
+        .collect()
+}
+
+impl FailureLine {
+    /// From a row of the checkpoint.
+    pub fn new(row: &FailureRow, rule_names: &[String]) -> Self {
+        let RuleId(rule) = row.item.rule;
+        let (code, message) = match &row.outcome {
+            Outcome::Failed(failure) => (failure.code.to_string(), failure.message.to_string()),
+            Outcome::Skipped(reason) => (reason.as_str().to_owned(), String::new()),
+            Outcome::Done | Outcome::Gone => (String::new(), String::new()),
+        };
+        Self {
+            key: row.item.key.to_string(),
+            version_id: row.item.version_id.to_string(),
+            rule: rule_names.get(usize::from(rule)).cloned().unwrap_or_else(|| format!("rule {rule}")),
+            outcome: row.outcome.as_str(),
+            code,
+            message,
+            request_id: row.request_id.as_deref().map(str::to_owned),
+            attempt: row.attempt,
+            at: row.at.to_string(),
+        }
+    }
+
+    /// The first `limit` failures of a run.
+    ///
+    /// # Errors
+    /// Those of the checkpoint.
+    pub fn read(checkpoint: &Path, limit: u64) -> Result<Vec<Self>, CheckpointError> {
+        let snapshot = Snapshot::open(checkpoint)?;
+        let names = snapshot.header()?.rule_names;
+        Ok(snapshot.failures(limit, 0)?.iter().map(|row| Self::new(row, &names)).collect())
+    }
+}

@@ -1,0 +1,150 @@
+//! The figures of a run as text.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::summary::{FailureLine, PlanFigures, Summary};
+use super::units::{bytes, count, duration};
+
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from(" ");
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            // The first column holds names, the others figures.
+            let written =
+                if column == 0 { write!(line, " {cell:<width$}") } else { write!(line, "  {cell:>width$}") };
+            // Writing to a String cannot fail.
+            let () = written.unwrap_or_default();
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn cells(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+fn kept_line(summary: &Summary) -> String {
+    let reasons: Vec<String> =
+        summary.kept_because.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
+}
+
+/// What a run came to: the last words of `run` and `apply`, and the body of `status`.
+pub fn summary_text(summary: &Summary) -> String {
+    let mut lines = vec![
+        format!("run {} of job {}: {}", summary.run_id, summary.job, summary.state),
+        format!("  bucket   {} at {}", summary.bucket, summary.endpoint),
+        format!("  listed   {}", count(summary.listed)),
+        format!("  kept     {}{}", count(summary.kept), kept_line(summary)),
+        format!("  planned  {} ({})", count(summary.planned), bytes(summary.bytes_planned)),
+        format!("  deleted  {} ({} freed)", count(summary.done), bytes(summary.bytes_done)),
+    ];
+    for (name, n) in [
+        ("gone   ", summary.gone),
+        ("failed ", summary.failed),
+        ("skipped", summary.skipped),
+        ("pending", summary.pending),
+    ] {
+        if n > 0 || name == "failed " {
+            lines.push(format!("  {name}  {}", count(n)));
+        }
+    }
+    lines.push(format!("  time     {}", duration(summary.elapsed())));
+    if let Some(reason) = &summary.reason {
+        lines.push(format!("  why      {reason}"));
+    }
+    if let Some(audit) = &summary.audit {
+        lines.push(format!("  audit    {}", audit.display()));
+    }
+    let mut text = lines.join("\n");
+    text.push('\n');
+    let mut rows = vec![cells(&["rule", "planned", "deleted", "gone", "failed", "skipped", "kept", "bytes"])];
+    rows.extend(summary.rules.iter().map(|rule| {
+        let figures = [rule.planned, rule.done, rule.gone, rule.failed, rule.skipped, rule.kept].map(count);
+        std::iter::once(rule.name.clone()).chain(figures).chain([bytes(rule.bytes)]).collect()
+    }));
+    text + &table(&rows)
+}
+
+/// A plan: what each rule selected, with examples, and what carrying it out takes.
+pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
+    let mut text = format!(
+        "plan {} of job {}: {} of {} listed versions would be deleted, {}\n",
+        summary.run_id,
+        summary.job,
+        count(summary.planned),
+        count(summary.listed),
+        bytes(summary.bytes_planned)
+    );
+    text += &format!("  kept {}{}\n", count(summary.kept), kept_line(summary));
+    let mut rows = vec![cells(&["rule", "versions", "keys", "bytes", "kept"])];
+    rows.extend(summary.rules.iter().map(|rule| {
+        vec![rule.name.clone(), count(rule.planned), count(rule.keys), bytes(rule.bytes), count(rule.kept)]
+    }));
+    text += &table(&rows);
+    for rule in summary.rules.iter().filter(|rule| !rule.samples.is_empty()) {
+        text += &format!("  {}, for example:\n", rule.name);
+        for sample in &rule.samples {
+            text += &format!(
+                "    {} {} {} {} {}\n",
+                sample.last_modified,
+                sample.kind,
+                bytes(sample.size),
+                sample.version_id,
+                sample.key
+            );
+        }
+    }
+    text += &format!(
+        "  requests  {} to delete, {} made to list\n",
+        count(figures.delete_requests),
+        count(figures.list_requests)
+    );
+    if figures.seconds_at_limits > 0.0 {
+        let time = Duration::try_from_secs_f64(figures.seconds_at_limits).unwrap_or_default();
+        text += &format!("  time      at least {} at the job's limits\n", duration(time));
+    }
+    text += &format!(
+        "  cost      {:.4} USD for the listing at AWS's price of 0.005 USD per 1,000 LIST requests; deleting is free there\n",
+        figures.list_cost_usd
+    );
+    text
+}
+
+/// The summary with the failures, for `report`.
+pub fn report_text(summary: &Summary, failures: &[FailureLine]) -> String {
+    let mut text = summary_text(summary);
+    if failures.is_empty() {
+        return text;
+    }
+    text += "  failed and skipped versions:\n";
+    for line in failures {
+        text += &format!(
+            "    {} {} rule {}: {} {} {} (attempt {}, request id {})\n",
+            line.key,
+            line.version_id,
+            line.rule,
+            line.outcome,
+            line.code,
+            line.message,
+            line.attempt,
+            line.request_id.as_deref().unwrap_or("none")
+        );
+    }
+    let hidden = (summary.failed + summary.skipped).saturating_sub(failures.len() as u64);
+    if hidden > 0 {
+        text += &format!("    and {} more: the audit holds them all\n", count(hidden));
+    }
+    text
+}

@@ -1,0 +1,174 @@
+//! The order of a page's entries.
+//!
+//! AWS and Ceph RGW write versions and delete markers of a page as they follow one another: by
+//! key, newest first. Servers built on typed SDK models (LocalStack and others) write all versions
+//! of the page and then all its markers. What such a page leaves open is marked, so that the fold
+//! can keep an entry whose fate depends on it.
+
+use crate::model::{Kind, Version};
+
+use super::OrderFault;
+
+/// How a server orders the entries of a page, as far as its pages have shown. Starts
+/// undetermined; once known it stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PageOrder {
+    /// No page has shown it yet: none had a marker before a version, or keys that went back.
+    #[default]
+    Undetermined,
+    /// Versions and markers follow one another as they were created.
+    Interleaved,
+    /// All versions of a page come before all its markers.
+    Grouped,
+}
+
+/// How certain an entry's place among its neighbours is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// It follows the entry before it.
+    Known,
+    /// It may stand anywhere among the neighbours of the other kind that were created at the same
+    /// time. Those of its own kind are in order, and all versions come before all markers here.
+    Tied,
+    /// It may stand anywhere among the neighbours of the other kind. Those of its own kind are in
+    /// order, and all versions come before all markers here.
+    Open,
+}
+
+/// An entry in its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sequenced {
+    /// The entry.
+    pub version: Version,
+    /// How certain its place is.
+    pub order: Order,
+}
+
+impl Sequenced {
+    /// An entry whose place is certain.
+    pub const fn known(version: Version) -> Self {
+        Self { version, order: Order::Known }
+    }
+}
+
+/// Puts the entries of one page, in document order, into the order of their keys, newest first.
+///
+/// A page with a marker before a version shows that the server interleaves: document order is
+/// kept. Otherwise the page is some versions and then some markers, and unless the server is known
+/// to interleave they are merged key by key: the latest entry first, then by time of creation,
+/// each kind in its own order. Where two kinds were created at the same time, or where the page is
+/// merged differently from its document order before it is known that the server groups, the
+/// entries say so in [`Sequenced::order`].
+///
+/// # Errors
+/// Keys that go back within one kind, or in a page of a server that interleaves; a page that
+/// interleaves from a server that groups.
+pub fn sequence(mut versions: Vec<Version>, order: &mut PageOrder) -> Result<Vec<Sequenced>, OrderFault> {
+    let first_marker = versions.iter().position(is_marker).unwrap_or(versions.len());
+    if versions[first_marker..].iter().any(|entry| !is_marker(entry)) {
+        if *order == PageOrder::Grouped {
+            return Err(OrderFault::PageOrderChanged { key: versions[first_marker].key.clone() });
+        }
+        *order = PageOrder::Interleaved;
+    }
+    if *order == PageOrder::Interleaved {
+        check_ascending(&versions)?;
+        return Ok(versions.into_iter().map(Sequenced::known).collect());
+    }
+    if first_marker == 0 || first_marker == versions.len() {
+        check_ascending(&versions)?;
+        return Ok(versions.into_iter().map(Sequenced::known).collect());
+    }
+    let markers = versions.split_off(first_marker);
+    check_ascending(&versions)?;
+    check_ascending(&markers)?;
+    if shows_grouping(&versions, &markers) {
+        *order = PageOrder::Grouped;
+    }
+    Ok(merge(versions, markers, *order))
+}
+
+fn is_marker(entry: &Version) -> bool {
+    entry.kind == Kind::DeleteMarker
+}
+
+fn check_ascending(entries: &[Version]) -> Result<(), OrderFault> {
+    match entries.windows(2).find(|pair| pair[1].key < pair[0].key) {
+        Some(pair) => Err(OrderFault::KeyWentBack { key: pair[1].key.clone(), after: pair[0].key.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether these versions and then these markers cannot be the order of their keys, newest first:
+/// keys go back between the groups, or the latest entry of a key comes behind others.
+fn shows_grouping(versions: &[Version], markers: &[Version]) -> bool {
+    let (Some(last), Some(first)) = (versions.last(), markers.first()) else { return false };
+    first.key < last.key
+        || markers.iter().any(|marker| {
+            marker.is_latest && versions.binary_search_by(|version| version.key.cmp(&marker.key)).is_ok()
+        })
+}
+
+fn merge(versions: Vec<Version>, markers: Vec<Version>, order: PageOrder) -> Vec<Sequenced> {
+    let mut out = Vec::with_capacity(versions.len() + markers.len());
+    let mut versions = versions.into_iter().peekable();
+    let mut markers = markers.into_iter().peekable();
+    loop {
+        let key = match (versions.peek(), markers.peek()) {
+            (Some(version), Some(marker)) => version.key.clone().min(marker.key.clone()),
+            (Some(only), None) | (None, Some(only)) => only.key.clone(),
+            (None, None) => return out,
+        };
+        let mut of_key = [Vec::new(), Vec::new()];
+        while let Some(version) = versions.next_if(|entry| entry.key == key) {
+            of_key[0].push(version);
+        }
+        while let Some(marker) = markers.next_if(|entry| entry.key == key) {
+            of_key[1].push(marker);
+        }
+        let [versions, markers] = of_key;
+        merge_key(versions, markers, order, &mut out);
+    }
+}
+
+/// Merges the versions and the markers of one key.
+fn merge_key(
+    mut versions: Vec<Version>,
+    mut markers: Vec<Version>,
+    order: PageOrder,
+    out: &mut Vec<Sequenced>,
+) {
+    for group in [&mut versions, &mut markers] {
+        if group.first().is_some_and(|entry| entry.is_latest) {
+            out.push(Sequenced::known(group.remove(0)));
+        }
+    }
+    let (Some(oldest_version), Some(newest_marker)) = (versions.last(), markers.first()) else {
+        out.extend(versions.into_iter().chain(markers).map(Sequenced::known));
+        return;
+    };
+    let as_written = oldest_version.last_modified >= newest_marker.last_modified;
+    let by_time = |group: &[Version]| group.is_sorted_by(|a, b| a.last_modified >= b.last_modified);
+    let open = (order == PageOrder::Undetermined && !as_written) || !by_time(&versions) || !by_time(&markers);
+    if open {
+        let entries = versions.into_iter().chain(markers);
+        out.extend(entries.map(|version| Sequenced { version, order: Order::Open }));
+        return;
+    }
+    let (mut versions, mut markers) = (versions.into_iter().peekable(), markers.into_iter().peekable());
+    while let Some(at) =
+        versions.peek().into_iter().chain(markers.peek()).map(|next| next.last_modified).max()
+    {
+        let start = out.len();
+        while let Some(version) = versions.next_if(|entry| entry.last_modified == at) {
+            out.push(Sequenced::known(version));
+        }
+        let middle = out.len();
+        while let Some(marker) = markers.next_if(|entry| entry.last_modified == at) {
+            out.push(Sequenced::known(marker));
+        }
+        if start < middle && middle < out.len() {
+            out[start..].iter_mut().for_each(|entry| entry.order = Order::Tied);
+        }
+    }
+}

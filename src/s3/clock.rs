@@ -1,0 +1,91 @@
+//! The server's clock, as its answers tell it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::model::Timestamp;
+
+/// The last `Date` header seen, moved on by this machine's monotonic clock.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    heard: Mutex<Option<(Timestamp, Instant)>>,
+    /// Milliseconds that signing times are moved by.
+    signing_offset_millis: AtomicI64,
+}
+
+impl Clock {
+    /// Takes in a `Date` header; one that is no HTTP date is ignored.
+    pub(super) fn hear(&self, date: &str, at: Instant) {
+        if let Some(time) = parse_http_date(date) {
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, at));
+        }
+    }
+
+    /// The server's time at the instant `at`; `local` before any answer.
+    pub(super) fn server_now(&self, at: Instant, local: Timestamp) -> Timestamp {
+        match *self.heard.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((time, heard_at)) => time.plus(at.saturating_duration_since(heard_at)),
+            None => local,
+        }
+    }
+
+    /// From now on signs by the server's clock: the answer to RequestTimeTooSkewed, which AWS gives
+    /// where the clocks differ by more than 15 minutes.
+    pub(super) fn adopt(&self, at: Instant, local: Timestamp) {
+        let server = self.server_now(at, local);
+        self.signing_offset_millis.store(server.as_millis() - local.as_millis(), Ordering::Relaxed);
+    }
+
+    /// The time to sign with, where this machine's clock shows `local`.
+    pub(super) fn signing_time(&self, local: Timestamp) -> Timestamp {
+        Timestamp::from_millis(local.as_millis() + self.signing_offset_millis.load(Ordering::Relaxed))
+    }
+}
+
+/// This machine's clock.
+pub(super) fn local_now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(0).plus(since_epoch)
+}
+
+/// A timestamp as the standard library's type, for the signer.
+pub(super) fn system_time(time: Timestamp) -> SystemTime {
+    let millis = u64::try_from(time.as_millis()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+}
+
+/// Parses an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
+    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Timestamp::from_millis(zoned.timestamp().as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_clock_runs_on_between_answers() {
+        let clock = Clock::default();
+        let start = Instant::now();
+        let local = Timestamp::from_millis(5);
+        assert_eq!(clock.server_now(start, local), local);
+        clock.hear("Sun, 06 Nov 1994 08:49:37 GMT", start);
+        clock.hear("no date at all", start + Duration::from_secs(1));
+        let later = clock.server_now(start + Duration::from_secs(3), local);
+        assert_eq!(later.to_string(), "1994-11-06T08:49:40.000Z");
+    }
+
+    #[test]
+    fn signing_follows_the_server_once_told_to() {
+        let clock = Clock::default();
+        let start = Instant::now();
+        let local = Timestamp::from_millis(1_000_000);
+        clock.hear("Thu, 01 Jan 1970 01:00:00 GMT", start);
+        assert_eq!(clock.signing_time(local), local);
+        clock.adopt(start, local);
+        assert_eq!(clock.signing_time(local), Timestamp::from_millis(3_600_000));
+        assert_eq!(clock.signing_time(local.plus(Duration::from_secs(1))), Timestamp::from_millis(3_601_000));
+    }
+}

@@ -1,0 +1,68 @@
+//! Percent-encoding as AWS signs it, and the decoding of what servers encode.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+/// What SigV4 leaves alone: RFC 3986's unreserved characters.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// In a path the slash stays as well.
+const PATH: &AsciiSet = &QUERY.remove(b'/');
+
+/// Encodes a query value so that what is sent is what was signed.
+pub(super) fn query_value(bytes: &[u8]) -> String {
+    percent_encode(bytes, QUERY).to_string()
+}
+
+/// Encodes a key for the path of a URL.
+pub(super) fn path_of_key(bytes: &[u8]) -> String {
+    percent_encode(bytes, PATH).to_string()
+}
+
+/// What a bare `+` stands for in text that a server encoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Plus {
+    /// A space, as AWS and MinIO write it; a plus is `%2B` there.
+    Space,
+    /// A plus, as servers write it that encode for a path; a space is `%20` there.
+    Literal,
+}
+
+/// Decodes text that a server marked as EncodingType `url`.
+pub(super) fn decode(text: &str, plus: Plus) -> Vec<u8> {
+    if plus == Plus::Space && text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return percent_decode_str(&spaced).collect();
+    }
+    if text.contains('%') { Cow::from(percent_decode_str(text)).into_owned() } else { text.as_bytes().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_unreserved_characters_stay() {
+        assert_eq!(query_value(b"a b+c/d~e_f-g.h%*"), "a%20b%2Bc%2Fd~e_f-g.h%25%2A");
+        assert_eq!(path_of_key("a//b c/ü".as_bytes()), "a//b%20c/%C3%BC");
+    }
+
+    #[test]
+    fn a_plus_is_what_the_server_means_by_it() {
+        assert_eq!(decode("a+b%2Bc%20d", Plus::Space), b"a b+c d");
+        assert_eq!(decode("a+b%2Bc%20d", Plus::Literal), b"a+b+c d");
+        assert_eq!(decode("%zz", Plus::Space), b"%zz");
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_survives(key in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for plus in [Plus::Space, Plus::Literal] {
+                prop_assert_eq!(decode(&query_value(&key), plus), key.clone());
+                prop_assert_eq!(decode(&path_of_key(&key), plus), key.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Reading answers: elements in document order, nothing trimmed, nothing assumed.
+//!
+//! The reader underneath reports the end of a truncated document as an ordinary end of input, so a
+//! document counts only after [`Document::end`] has seen its root closed and nothing but white
+//! space behind.
+
+use std::borrow::Cow;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+
+/// Elements of S3 answers nest four deep.
+const DEPTH_MAX: usize = 16;
+/// A key of 1,024 bytes takes 3 KiB percent-encoded, more where a server escapes on top.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Why a document is none, in a few words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct BadXml(pub(super) Cow<'static, str>);
+
+impl From<&'static str> for BadXml {
+    fn from(why: &'static str) -> Self {
+        Self(why.into())
+    }
+}
+
+fn syntax(why: &quick_xml::Error) -> BadXml {
+    BadXml(format!("not XML: {why}").into())
+}
+
+/// A document whose root is open.
+pub(super) struct Document<'a> {
+    reader: Reader<&'a [u8]>,
+    /// Open elements, the root included.
+    depth: usize,
+    root: String,
+}
+
+impl<'a> Document<'a> {
+    /// Reads up to the root's start tag.
+    pub(super) fn open(body: &'a [u8]) -> Result<Self, BadXml> {
+        let text = std::str::from_utf8(body).map_err(|_| BadXml::from("not UTF-8"))?;
+        let mut reader = Reader::from_str(text);
+        let config = reader.config_mut();
+        config.expand_empty_elements = true;
+        config.check_end_names = true;
+        let mut document = Self { reader, depth: 0, root: String::new() };
+        loop {
+            match document.event()? {
+                Event::Start(start) => {
+                    document.root = start.local_name().as_ref().to_owned();
+                    document.depth = 1;
+                    return Ok(document);
+                }
+                Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+                // S3 sends white space to keep a slow answer's connection open.
+                Event::Text(text) if is_blank(&text) => {}
+                Event::Eof => return Err("empty".into()),
+                _ => return Err("text before the root element".into()),
+            }
+        }
+    }
+
+    /// The root's name.
+    pub(super) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The next child of the element that is open, or `None` where that element closed.
+    ///
+    /// Its content must be consumed by [`Document::text`], [`Document::skip`], or this function.
+    pub(super) fn child(&mut self) -> Result<Option<BytesStart<'a>>, BadXml> {
+        loop {
+            match self.event()? {
+                Event::Start(start) => {
+                    self.depth += 1;
+                    if self.depth > DEPTH_MAX {
+                        return Err("nested too deep".into());
+                    }
+                    return Ok(Some(start));
+                }
+                Event::End(_) => {
+                    self.depth -= 1;
+                    return Ok(None);
+                }
+                Event::Text(text) if is_blank(&text) => {}
+                Event::Comment(_) | Event::PI(_) => {}
+                Event::Eof => return Err("truncated".into()),
+                _ => return Err("text between elements".into()),
+            }
+        }
+    }
+
+    /// The text of the child just opened, up to and with its end tag.
+    pub(super) fn text(&mut self) -> Result<Cow<'a, str>, BadXml> {
+        let mut text: Cow<'a, str> = Cow::Borrowed("");
+        loop {
+            let piece = match self.event()? {
+                Event::Text(piece) => piece.into_inner(),
+                Event::CData(piece) => piece.into_inner(),
+                Event::GeneralRef(reference) => Cow::Owned(resolve(&reference)?.to_string()),
+                Event::End(_) => {
+                    self.depth -= 1;
+                    return Ok(text);
+                }
+                Event::Comment(_) | Event::PI(_) => continue,
+                Event::Eof => return Err("truncated".into()),
+                _ => return Err("an element where text was expected".into()),
+            };
+            if text.len() + piece.len() > TEXT_BYTES_MAX {
+                return Err("text too long".into());
+            }
+            if text.is_empty() {
+                text = piece;
+            } else {
+                text.to_mut().push_str(&piece);
+            }
+        }
+    }
+
+    /// Passes over the child just opened.
+    pub(super) fn skip(&mut self) -> Result<(), BadXml> {
+        let outside = self.depth - 1;
+        while self.depth > outside {
+            match self.event()? {
+                Event::Start(_) => {
+                    self.depth += 1;
+                    if self.depth > DEPTH_MAX {
+                        return Err("nested too deep".into());
+                    }
+                }
+                Event::End(_) => self.depth -= 1,
+                Event::Eof => return Err("truncated".into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Confirms that the root closed and only white space follows.
+    pub(super) fn end(mut self) -> Result<(), BadXml> {
+        if self.depth != 0 {
+            return Err("the root element is still open".into());
+        }
+        loop {
+            match self.event()? {
+                Event::Eof => return Ok(()),
+                Event::Text(text) if is_blank(&text) => {}
+                _ => return Err("content behind the root element".into()),
+            }
+        }
+    }
+
+    fn event(&mut self) -> Result<Event<'a>, BadXml> {
+        match self.reader.read_event() {
+            Ok(Event::DocType(_)) => Err("a document type declaration".into()),
+            Ok(event) => Ok(event),
+            Err(why) => Err(syntax(&why)),
+        }
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<char, BadXml> {
+    if let Some(c) = reference.resolve_char_ref().map_err(|why| syntax(&why))? {
+        return Ok(c);
+    }
+    match &**reference {
+        "amp" => Ok('&'),
+        "lt" => Ok('<'),
+        "gt" => Ok('>'),
+        "quot" => Ok('"'),
+        "apos" => Ok('\''),
+        _ => Err("an unknown entity".into()),
+    }
+}
+
+/// Puts the text of the child just opened into its slot; a second one makes the document void.
+pub(super) fn once<'a>(slot: &mut Option<Cow<'a, str>>, document: &mut Document<'a>) -> Result<(), BadXml> {
+    let text = document.text()?;
+    match slot.replace(text) {
+        None => Ok(()),
+        Some(_) => Err("an element twice".into()),
+    }
+}
+
+/// Appends text to an XML document.
+///
+/// CR, LF and TAB go out as character references: a parser turns a bare CR into LF.
+pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        match escape_of(byte) {
+            Some(escaped) => out.extend_from_slice(escaped.as_bytes()),
+            None => out.push(byte),
+        }
+    }
+}
+
+/// How many bytes [`escape_into`] appends.
+pub(super) fn escaped_len(text: &[u8]) -> usize {
+    text.iter().map(|&byte| escape_of(byte).map_or(1, str::len)).sum()
+}
+
+const fn escape_of(byte: u8) -> Option<&'static str> {
+    match byte {
+        b'&' => Some("&amp;"),
+        b'<' => Some("&lt;"),
+        b'>' => Some("&gt;"),
+        b'"' => Some("&quot;"),
+        b'\'' => Some("&apos;"),
+        b'\r' => Some("&#13;"),
+        b'\n' => Some("&#10;"),
+        b'\t' => Some("&#9;"),
+        _ => None,
+    }
+}
+
+/// An `<Error>` document.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(super) struct ErrorBody {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) request_id: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+}
+
+/// Reads an `<Error>` document; `None` where the body is anything else.
+pub(super) fn error_body(body: &[u8]) -> Option<ErrorBody> {
+    let mut document = Document::open(body).ok()?;
+    if document.root() != "Error" {
+        return None;
+    }
+    let mut error = ErrorBody::default();
+    while let Some(start) = document.child().ok()? {
+        match start.local_name().as_ref() {
+            "Code" => error.code = document.text().ok()?.into_owned(),
+            "Message" => error.message = document.text().ok()?.into_owned(),
+            "RequestId" => error.request_id = Some(document.text().ok()?.into_owned()),
+            "Region" => error.region = Some(document.text().ok()?.into_owned()),
+            "Endpoint" => error.endpoint = Some(document.text().ok()?.into_owned()),
+            _ => document.skip().ok()?,
+        }
+    }
+    document.end().ok()?;
+    Some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text_of(body: &str) -> Result<String, BadXml> {
+        let mut document = Document::open(body.as_bytes())?;
+        let mut text = String::new();
+        while document.child()?.is_some() {
+            text.push_str(&document.text()?);
+        }
+        document.end()?;
+        Ok(text)
+    }
+
+    #[test]
+    fn text_is_neither_trimmed_nor_left_encoded() {
+        let read =
+            |inner: &str| text_of(&format!("<?xml version=\"1.0\"?>\n<R xmlns=\"u\"><K>{inner}</K></R>\n"));
+        assert_eq!(read("  a &amp; b&#13;&#x9;\n ").as_deref(), Ok("  a & b\r\t\n "));
+        assert_eq!(read("<![CDATA[<x>]]>&lt;").as_deref(), Ok("<x><"));
+        assert_eq!(read("").as_deref(), Ok(""));
+        assert!(read("&nbsp;").is_err());
+        assert!(read("<b/>").is_err());
+        assert!(read(&"x".repeat(TEXT_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn only_a_whole_document_counts() {
+        let whole = " <R><K>a</K><K/></R>\n";
+        assert_eq!(text_of(whole).as_deref(), Ok("a"));
+        for cut in 0..whole.len() - 1 {
+            assert!(text_of(&whole[..cut]).is_err(), "{}", &whole[..cut]);
+        }
+        for bad in [
+            "",
+            "  ",
+            "plain",
+            "<R><K>a</R>",
+            "<R><K>a</K></R><R/>",
+            "<R><K>a</K></R>x",
+            "<R>x<K>a</K></R>",
+            "<!DOCTYPE html><R><K>a</K></R>",
+            "<!DOCTYPE R [<!ENTITY a \"b\">]><R><K>&a;</K></R>",
+        ] {
+            assert!(text_of(bad).is_err(), "{bad}");
+        }
+        let deep = format!("<R>{}</R>", "<a>".repeat(40));
+        let mut document = Document::open(deep.as_bytes()).expect("opens");
+        document.child().expect("first child");
+        assert_eq!(document.skip(), Err("nested too deep".into()));
+        assert!(Document::open(b"<R>\xff</R>").is_err());
+    }
+
+    #[test]
+    fn what_is_escaped_is_read_back() {
+        let text = "a&b<c>d\"e'f\rg\nh\ti ]]> ü";
+        let mut out = Vec::new();
+        escape_into(&mut out, text.as_bytes());
+        assert_eq!(escaped_len(text.as_bytes()), out.len());
+        let body = format!("<R><K>{}</K></R>", String::from_utf8(out).expect("UTF-8"));
+        assert_eq!(text_of(&body).as_deref(), Ok(text));
+    }
+
+    #[test]
+    fn an_error_document_is_told_from_others() {
+        let body = b"<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>m</Message>\
+            <RequestId>r</RequestId><Region>eu-west-1</Region><Endpoint>e</Endpoint><HostId>h</HostId></Error>";
+        let error = error_body(body).expect("an error");
+        assert_eq!((error.code.as_str(), error.message.as_str()), ("SlowDown", "m"));
+        assert_eq!(error.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(error.endpoint.as_deref(), Some("e"));
+        assert_eq!(error_body(&body[..body.len() - 1]), None);
+        assert_eq!(error_body(b"<DeleteResult/>"), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! DeleteObject and DeleteObjects.
+
+use std::time::Instant;
+
+use super::chance::{ItemFate, mix};
+use super::op_object::named_version;
+use super::oplog::Effect;
+use super::ops::{Context, bypasses_governance, check_mfa};
+use super::refusal::{Refusal, message_of};
+use super::reply::Reply;
+use super::request::Request;
+use super::store::{Bucket, Deleted, write};
+use super::version_id::{self, VersionRef};
+use super::xml_in::{self, Element};
+use super::xml_out::Xml;
+use crate::model::{Key, Kind};
+
+/// The most items that one DeleteObjects takes.
+const ITEMS_MAX: usize = 1000;
+
+const LOCKED: &str = "Access Denied because object protected by object lock.";
+
+/// What an effect on the store is called in the log, and the version it concerns.
+fn effect_of(deleted: &Deleted, named: Option<&str>) -> Option<(Option<String>, Effect)> {
+    let named = named.map(str::to_owned);
+    match deleted {
+        Deleted::Removed { kind: Kind::Version } => Some((named.or(Some("null".into())), Effect::Deleted)),
+        Deleted::Removed { kind: Kind::DeleteMarker } => {
+            Some((named.or(Some("null".into())), Effect::MarkerDeleted))
+        }
+        Deleted::MarkerInserted { id } => Some((Some(id.clone()), Effect::MarkerCreated)),
+        Deleted::Absent => Some((named, Effect::Absent)),
+        Deleted::Locked => None,
+    }
+}
+
+/// DeleteObject.
+pub(super) fn one(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+    let bucket = context.bucket(request)?;
+    let key = request.key()?;
+    if !context.chance.partition_takes(key.as_bytes(), Instant::now()) {
+        return Err(Refusal::of("SlowDown"));
+    }
+    let named = named_version(request)?.filter(|_| !context.chance.ignores_version_ids());
+    let mut bucket = write(&bucket);
+    let bypass = bypasses_governance(request, &bucket)?;
+    check_mfa(request, &bucket, named.is_some())?;
+    let text = named.map(|(_, text)| text);
+    if let Some((wanted, text)) = named
+        && context.personality.missing_version_is_error
+        && bucket.entry(key.as_bytes(), wanted).is_none()
+    {
+        return Err(Refusal::of("NoSuchVersion").with("VersionId", text));
+    }
+    let deleted = match named {
+        Some((wanted, _)) => bucket.delete_version(key.as_bytes(), wanted, context.now, bypass),
+        None => bucket.delete_latest(key.as_bytes(), context.store.next_sequence(), context.now),
+    };
+    let effect = effect_of(&deleted, text).map(|(id, effect)| (key.clone(), id, effect));
+    context.log(request.bucket()?, effect.into_iter())?;
+    let reply = Reply::empty(204);
+    Ok(match (&deleted, text) {
+        (Deleted::Locked, _) => return Err(Refusal::of("AccessDenied").saying(LOCKED)),
+        (Deleted::MarkerInserted { id }, _) => {
+            reply.header("x-amz-delete-marker", "true").header("x-amz-version-id", id)
+        }
+        (Deleted::Removed { kind: Kind::DeleteMarker }, Some(text)) => {
+            reply.header("x-amz-delete-marker", "true").header("x-amz-version-id", text)
+        }
+        (_, Some(text)) => reply.header("x-amz-version-id", text),
+        (_, None) => reply,
+    })
+}
+
+/// One `<Object>` of a request.
+struct Item {
+    key: String,
+    version_id: Option<String>,
+    /// ETag, LastModifiedTime or Size is given.
+    has_conditions: bool,
+}
+
+/// What became of an item.
+enum Outcome {
+    Done(Deleted),
+    Failed { code: String, message: String },
+}
+
+impl Outcome {
+    fn failed(code: &str, message: &str) -> Self {
+        Self::Failed { code: code.to_owned(), message: message.to_owned() }
+    }
+}
+
+/// DeleteObjects.
+pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+    if context.personality.no_multi_delete {
+        return Err(Refusal::of("NotImplemented"));
+    }
+    let bucket = context.bucket(request)?;
+    check_integrity(context)?;
+    let (items, is_quiet) = read_items(&request.body)?;
+    let fates = context
+        .chance
+        .of_items(items.iter().map(|item| (item.key.as_str(), item.version_id.as_deref())), Instant::now());
+    let outcomes = {
+        let mut bucket = write(&bucket);
+        let bypass = bypasses_governance(request, &bucket)?;
+        check_mfa(request, &bucket, items.iter().any(|item| item.version_id.is_some()))?;
+        let outcomes: Vec<Outcome> = items
+            .iter()
+            .zip(&fates)
+            .map(|(item, fate)| apply(context, &mut bucket, item, fate, bypass))
+            .collect();
+        let effects = items.iter().zip(&outcomes).filter_map(|(item, outcome)| match outcome {
+            Outcome::Done(deleted) => effect_of(deleted, item.version_id.as_deref())
+                .map(|(id, effect)| (Key::from(item.key.as_str()), id, effect)),
+            Outcome::Failed { .. } => None,
+        });
+        context.log(request.bucket()?, effects)?;
+        outcomes
+    };
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed { .. })).count();
+    let omitted = |place: usize| fates[place] == ItemFate::Omitted;
+    let mut reply =
+        Reply::xml(write_answer(context, &items, &outcomes, omitted, is_quiet)).about(items.len());
+    reply.keys_refused = refused as u64;
+    Ok(reply)
+}
+
+/// AWS wants a proof that the body arrived whole.
+fn check_integrity(context: &Context<'_>) -> Result<(), Refusal> {
+    let proof = &context.proof;
+    if context.personality.content_md5_required_only {
+        return if proof.content_md5 {
+            Ok(())
+        } else {
+            Err(Refusal::of("InvalidRequest").saying("Missing required header for this request: Content-MD5"))
+        };
+    }
+    if proof.content_md5 || proof.checksum.is_some() {
+        return Ok(());
+    }
+    Err(Refusal::of("InvalidRequest")
+        .saying("Missing required header for this request: Content-MD5 OR x-amz-checksum-*"))
+}
+
+fn read_items(body: &[u8]) -> Result<(Vec<Item>, bool), Refusal> {
+    let malformed = || Refusal::of("MalformedXML");
+    let root = xml_in::parse(body).map_err(|_| malformed())?;
+    let is_quiet = match root.child_text("Quiet").map(str::trim) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(malformed()),
+    };
+    let mut items = Vec::with_capacity(root.children.len());
+    for child in root.children {
+        match child.name.as_str() {
+            "Object" => items.push(read_item(child).ok_or_else(malformed)?),
+            "Quiet" => {}
+            _ => return Err(malformed()),
+        }
+    }
+    if root.name != "Delete" || items.is_empty() || items.len() > ITEMS_MAX {
+        return Err(malformed());
+    }
+    Ok((items, is_quiet))
+}
+
+fn read_item(object: Element) -> Option<Item> {
+    let (mut key, mut version_id, mut has_conditions) = (None, None, false);
+    for child in object.children {
+        match child.name.as_str() {
+            "Key" => key = Some(child.text),
+            "VersionId" => version_id = Some(child.text),
+            "ETag" | "LastModifiedTime" | "Size" => has_conditions = true,
+            _ => return None,
+        }
+    }
+    // An empty version id names no version: the latest is hidden by a delete marker.
+    let version_id = version_id.filter(|id| !id.is_empty());
+    Some(Item { key: key.filter(|key| !key.is_empty())?, version_id, has_conditions })
+}
+
+fn apply(
+    context: &Context<'_>,
+    bucket: &mut Bucket,
+    item: &Item,
+    fate: &ItemFate,
+    bypass_governance: bool,
+) -> Outcome {
+    if let ItemFate::Error(code) = fate {
+        return Outcome::failed(code, &message_of(code));
+    }
+    if item.key.len() > 1024 {
+        return Outcome::failed("KeyTooLongError", &message_of("KeyTooLongError"));
+    }
+    if item.has_conditions {
+        return Outcome::failed("NotImplemented", &message_of("NotImplemented"));
+    }
+    let key = item.key.as_bytes();
+    let named = item.version_id.as_deref().filter(|_| !context.chance.ignores_version_ids());
+    let deleted = match named.map(VersionRef::parse) {
+        None => bucket.delete_latest(key, context.store.next_sequence(), context.now),
+        Some(None) => return Outcome::failed("NoSuchVersion", &message_of("NoSuchVersion")),
+        Some(Some(wanted)) => bucket.delete_version(key, wanted, context.now, bypass_governance),
+    };
+    match deleted {
+        Deleted::Locked => Outcome::failed("AccessDenied", LOCKED),
+        Deleted::Absent if named.is_some() && context.personality.missing_version_is_error => {
+            Outcome::failed("NoSuchVersion", &message_of("NoSuchVersion"))
+        }
+        done => Outcome::Done(done),
+    }
+}
+
+/// The answer names the items in an order of its own, as AWS's does.
+fn write_answer(
+    context: &Context<'_>,
+    items: &[Item],
+    outcomes: &[Outcome],
+    omitted: impl Fn(usize) -> bool,
+    is_quiet: bool,
+) -> Vec<u8> {
+    let mut xml = Xml::root("DeleteResult");
+    let start = context.request_id.bytes().fold(0, |hash, byte| mix(&[hash, u64::from(byte)]));
+    let start = usize::try_from(start % items.len().max(1) as u64).unwrap_or(0);
+    for place in (start..items.len()).chain(0..start) {
+        let (item, outcome) = (&items[place], &outcomes[place]);
+        match outcome {
+            Outcome::Done(_) if is_quiet || omitted(place) => {}
+            Outcome::Done(deleted) => write_deleted(&mut xml, item, deleted),
+            Outcome::Failed { code, message } => write_error(&mut xml, item, code, message),
+        }
+    }
+    if let Some(foreign) = context.chance.take_foreign_key() {
+        xml.open("Deleted");
+        xml.leaf("Key", foreign);
+        xml.leaf("VersionId", version_id::encode(u64::MAX));
+        xml.close();
+    }
+    xml.finish()
+}
+
+fn write_deleted(xml: &mut Xml, item: &Item, deleted: &Deleted) {
+    xml.open("Deleted");
+    xml.leaf("Key", &item.key);
+    match (deleted, &item.version_id) {
+        (Deleted::MarkerInserted { id }, _) => {
+            xml.flag("DeleteMarker", true);
+            xml.leaf("DeleteMarkerVersionId", id);
+        }
+        (Deleted::Removed { kind: Kind::DeleteMarker }, Some(id)) => {
+            xml.leaf("VersionId", id);
+            xml.flag("DeleteMarker", true);
+            xml.leaf("DeleteMarkerVersionId", id);
+        }
+        (_, Some(id)) => xml.leaf("VersionId", id),
+        (_, None) => {}
+    }
+    xml.close();
+}
+
+fn write_error(xml: &mut Xml, item: &Item, code: &str, message: &str) {
+    xml.open("Error");
+    xml.leaf("Key", &item.key);
+    if let Some(id) = &item.version_id {
+        xml.leaf("VersionId", id);
+    }
+    xml.leaf("Code", code);
+    xml.leaf("Message", message);
+    xml.close();
+}

@@ -1,0 +1,270 @@
+//! ListObjectVersions and the two ListObjects.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+use super::listing::{self, Next, PAGE_SIZE_MAX, Page, Query, Row};
+use super::ops::Context;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::request::Request;
+use super::store::{Entry, STORAGE_CLASSES, read};
+use super::version_id::VersionRef;
+use super::xml_out::{Xml, listing_encode};
+use crate::model::Kind;
+
+/// How the text of a listing is written.
+#[derive(Clone, Copy)]
+struct Encoding {
+    /// `encoding-type=url` was asked for and is known.
+    url: bool,
+    /// It concerns the markers and the prefix too, as on AWS.
+    markers: bool,
+}
+
+impl Encoding {
+    fn of(context: &Context<'_>, request: &Request) -> Result<Self, Refusal> {
+        let url = match request.argument("encoding-type") {
+            None | Some("") => false,
+            Some("url") => !context.personality.ignore_encoding_type,
+            Some(other) => {
+                return Err(Refusal::argument(
+                    "encoding-type",
+                    other,
+                    "Invalid Encoding Method specified in Request",
+                ));
+            }
+        };
+        Ok(Self { url, markers: url && !context.personality.encode_keys_not_markers })
+    }
+
+    fn key(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
+        if self.url { xml.leaf(name, listing_encode(text)) } else { xml.leaf(name, text) }
+    }
+
+    fn marker(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
+        if self.markers { xml.leaf(name, listing_encode(text)) } else { xml.leaf(name, text) }
+    }
+
+    fn tell(self, xml: &mut Xml) {
+        if self.url {
+            xml.leaf("EncodingType", "url");
+        }
+    }
+}
+
+fn rows_max(request: &Request) -> Result<usize, Refusal> {
+    match request.argument("max-keys").filter(|text| !text.is_empty()) {
+        None => Ok(PAGE_SIZE_MAX),
+        Some(text) => match text.parse::<i32>().ok().and_then(|number| usize::try_from(number).ok()) {
+            Some(number) => Ok(number.min(PAGE_SIZE_MAX)),
+            None => Err(Refusal::argument(
+                "max-keys",
+                text,
+                "Provided max-keys not an integer or within integer range",
+            )),
+        },
+    }
+}
+
+fn argument_or_empty(request: &Request, name: &str) -> String {
+    request.argument(name).unwrap_or("").to_owned()
+}
+
+/// The version to go on after. Alone, without a key, it is refused; so is one that is empty or that
+/// this server cannot have given.
+fn version_marker(context: &Context<'_>, request: &Request) -> Result<Option<VersionRef>, Refusal> {
+    let Some(text) = request.argument("version-id-marker") else { return Ok(None) };
+    let refuse = |why: &'static str| Err(Refusal::argument("version-id-marker", text, why));
+    if request.argument("key-marker").is_none_or(str::is_empty) {
+        // Ceph RGW, whose key markers include their key, passes over it.
+        return if context.personality.inclusive_key_marker {
+            Ok(None)
+        } else {
+            refuse("A version-id marker cannot be specified without a key marker.")
+        };
+    }
+    if text.is_empty() {
+        return refuse("A version-id marker cannot be empty.");
+    }
+    VersionRef::parse(text).map_or_else(|| refuse("Invalid version id specified"), |wanted| Ok(Some(wanted)))
+}
+
+/// ListObjectVersions.
+pub(super) fn versions(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+    let bucket = context.bucket(request)?;
+    let encoding = Encoding::of(context, request)?;
+    let query = Query {
+        prefix: argument_or_empty(request, "prefix"),
+        delimiter: argument_or_empty(request, "delimiter"),
+        key_marker: argument_or_empty(request, "key-marker"),
+        version_marker: version_marker(context, request)?,
+        rows_max: rows_max(request)?,
+    };
+    let bucket = read(&bucket);
+    let mut page = listing::versions(&bucket, &query, context.personality);
+    let mut xml = Xml::root("ListVersionsResult");
+    xml.leaf("Name", request.bucket()?);
+    encoding.marker(&mut xml, "Prefix", query.prefix.as_bytes());
+    encoding.marker(&mut xml, "KeyMarker", query.key_marker.as_bytes());
+    xml.leaf("VersionIdMarker", request.argument("version-id-marker").unwrap_or(""));
+    if let Some(Next { key, version_id }) = &page.next {
+        encoding.marker(&mut xml, "NextKeyMarker", key);
+        if let Some(version_id) = version_id {
+            xml.leaf("NextVersionIdMarker", version_id);
+        }
+    }
+    xml.number("MaxKeys", query.rows_max as u64);
+    if !query.delimiter.is_empty() {
+        encoding.marker(&mut xml, "Delimiter", query.delimiter.as_bytes());
+    }
+    encoding.tell(&mut xml);
+    xml.flag("IsTruncated", page.next.is_some());
+    if context.personality.grouped_pages {
+        page.rows
+            .sort_by_key(|row| matches!(row, Row::Entry { entry, .. } if entry.kind == Kind::DeleteMarker));
+    }
+    let owner = context.canonical_owner();
+    for row in &page.rows {
+        if let Row::Entry { key, entry, is_latest } = row {
+            write_version(&mut xml, encoding, key, entry, *is_latest, &owner);
+        }
+    }
+    write_common_prefixes(&mut xml, encoding, &page);
+    Ok(Reply::xml(xml.finish()).about(page.rows.len()))
+}
+
+fn write_version(xml: &mut Xml, encoding: Encoding, key: &[u8], entry: &Entry, is_latest: bool, owner: &str) {
+    let is_version = entry.kind == Kind::Version;
+    xml.open(if is_version { "Version" } else { "DeleteMarker" });
+    encoding.key(xml, "Key", key);
+    xml.leaf("VersionId", entry.id());
+    xml.flag("IsLatest", is_latest);
+    xml.leaf("LastModified", entry.at.floor_to_second().to_string());
+    if is_version {
+        write_data(xml, entry);
+    }
+    write_owner(xml, owner);
+    xml.close();
+}
+
+/// What listings tell of a version's data.
+fn write_data(xml: &mut Xml, entry: &Entry) {
+    xml.leaf("ETag", format!("\"{}\"", entry.etag()));
+    let checksum = entry.extra.as_ref().and_then(|extra| extra.checksum.as_ref());
+    if let Some((_, algorithm)) = checksum.and_then(|(header, _)| super::checksum::algorithm(header)) {
+        xml.leaf("ChecksumAlgorithm", algorithm);
+        xml.leaf("ChecksumType", "FULL_OBJECT");
+    }
+    xml.number("Size", entry.size);
+    xml.leaf("StorageClass", STORAGE_CLASSES[usize::from(entry.class)]);
+}
+
+fn write_owner(xml: &mut Xml, owner: &str) {
+    xml.open("Owner");
+    xml.leaf("ID", owner);
+    xml.close();
+}
+
+fn write_common_prefixes(xml: &mut Xml, encoding: Encoding, page: &Page<'_>) {
+    for row in &page.rows {
+        if let Row::CommonPrefix(prefix) = row {
+            xml.open("CommonPrefixes");
+            encoding.key(xml, "Prefix", prefix);
+            xml.close();
+        }
+    }
+}
+
+fn write_objects(xml: &mut Xml, encoding: Encoding, page: &Page<'_>, owner: Option<&str>) {
+    for row in &page.rows {
+        if let Row::Entry { key, entry, .. } = row {
+            xml.open("Contents");
+            encoding.key(xml, "Key", key);
+            xml.leaf("LastModified", entry.at.floor_to_second().to_string());
+            write_data(xml, entry);
+            if let Some(owner) = owner {
+                write_owner(xml, owner);
+            }
+            xml.close();
+        }
+    }
+    write_common_prefixes(xml, encoding, page);
+}
+
+/// ListObjects: NextMarker is told only where there is a delimiter.
+pub(super) fn objects_v1(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+    let bucket = context.bucket(request)?;
+    let encoding = Encoding::of(context, request)?;
+    let query = Query {
+        prefix: argument_or_empty(request, "prefix"),
+        delimiter: argument_or_empty(request, "delimiter"),
+        key_marker: argument_or_empty(request, "marker"),
+        version_marker: None,
+        rows_max: rows_max(request)?,
+    };
+    let bucket = read(&bucket);
+    let page = listing::objects(&bucket, &query, context.personality);
+    let mut xml = Xml::root("ListBucketResult");
+    xml.leaf("Name", request.bucket()?);
+    encoding.marker(&mut xml, "Prefix", query.prefix.as_bytes());
+    encoding.marker(&mut xml, "Marker", query.key_marker.as_bytes());
+    xml.number("MaxKeys", query.rows_max as u64);
+    if !query.delimiter.is_empty() {
+        encoding.marker(&mut xml, "Delimiter", query.delimiter.as_bytes());
+        if let Some(next) = &page.next {
+            encoding.marker(&mut xml, "NextMarker", &next.key);
+        }
+    }
+    encoding.tell(&mut xml);
+    xml.flag("IsTruncated", page.next.is_some());
+    write_objects(&mut xml, encoding, &page, Some(&context.canonical_owner()));
+    Ok(Reply::xml(xml.finish()).about(page.rows.len()))
+}
+
+/// ListObjectsV2: the continuation token is opaque to clients; here it is the key in base64.
+pub(super) fn objects_v2(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
+    let bucket = context.bucket(request)?;
+    let encoding = Encoding::of(context, request)?;
+    let token = request.argument("continuation-token");
+    let key_marker = match token {
+        None => argument_or_empty(request, "start-after"),
+        Some(token) => {
+            BASE64.decode(token).ok().and_then(|key| String::from_utf8(key).ok()).ok_or_else(|| {
+                Refusal::argument("continuation-token", token, "The continuation token provided is incorrect")
+            })?
+        }
+    };
+    let query = Query {
+        prefix: argument_or_empty(request, "prefix"),
+        delimiter: argument_or_empty(request, "delimiter"),
+        key_marker,
+        version_marker: None,
+        rows_max: rows_max(request)?,
+    };
+    let bucket = read(&bucket);
+    let page = listing::objects(&bucket, &query, context.personality);
+    let mut xml = Xml::root("ListBucketResult");
+    xml.leaf("Name", request.bucket()?);
+    encoding.marker(&mut xml, "Prefix", query.prefix.as_bytes());
+    if let Some(token) = token {
+        xml.leaf("ContinuationToken", token);
+    }
+    if let Some(next) = &page.next {
+        xml.leaf("NextContinuationToken", BASE64.encode(&next.key));
+    }
+    if let Some(start) = request.argument("start-after") {
+        encoding.marker(&mut xml, "StartAfter", start.as_bytes());
+    }
+    xml.number("KeyCount", page.rows.len() as u64);
+    xml.number("MaxKeys", query.rows_max as u64);
+    if !query.delimiter.is_empty() {
+        encoding.marker(&mut xml, "Delimiter", query.delimiter.as_bytes());
+    }
+    encoding.tell(&mut xml);
+    xml.flag("IsTruncated", page.next.is_some());
+    let owner = context.canonical_owner();
+    let wants_owner = request.argument("fetch-owner") == Some("true");
+    write_objects(&mut xml, encoding, &page, wants_owner.then_some(owner.as_str()));
+    Ok(Reply::xml(xml.finish()).about(page.rows.len()))
+}

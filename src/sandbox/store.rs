@@ -1,0 +1,518 @@
+//! The versioned store: buckets, keys in byte order, entries of a key in the order of creation.
+//!
+//! Everything a bucket does happens under its own lock; the sequence number of an entry is taken
+//! under that lock, so the order of sequence numbers is the order of creation.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hyper::body::Bytes;
+
+use super::version_id::{self, VersionRef};
+use crate::model::{Key, Kind, Timestamp, Version, VersionId, VersioningStatus};
+
+/// The storage classes that S3 knows; a PUT with another is InvalidStorageClass.
+pub(super) const STORAGE_CLASSES: [&str; 10] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "GLACIER_IR",
+    "OUTPOSTS",
+    "SNOW",
+];
+
+/// Place of a storage class in [`STORAGE_CLASSES`].
+pub(super) fn storage_class_index(name: &str) -> Option<u8> {
+    STORAGE_CLASSES.iter().position(|known| *known == name).and_then(|index| u8::try_from(index).ok())
+}
+
+/// How a version's retention may be ended before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RetentionMode {
+    /// By a request with `x-amz-bypass-governance-retention: true`.
+    Governance,
+    /// By nobody.
+    Compliance,
+}
+
+/// Object Lock of one version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lock {
+    /// Holds until it is lifted.
+    pub legal_hold: bool,
+    /// Holds until this time.
+    pub retention: Option<(RetentionMode, Timestamp)>,
+}
+
+impl Lock {
+    fn refuses(&self, now: Timestamp, bypass_governance: bool) -> bool {
+        self.legal_hold
+            || self.retention.is_some_and(|(mode, until)| {
+                now < until && !(mode == RetentionMode::Governance && bypass_governance)
+            })
+    }
+}
+
+/// What only some versions have: kept apart so that a seeded version costs 40 bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra {
+    /// The data; seeded versions have none and are filled when read.
+    pub(super) body: Option<Bytes>,
+    /// MD5 of the data.
+    pub(super) md5: Option<[u8; 16]>,
+    /// `Content-Type` and `x-amz-meta-*` as they came.
+    pub(super) headers: Vec<(String, String)>,
+    /// Header name and value of the checksum that was verified.
+    pub(super) checksum: Option<(&'static str, String)>,
+    /// Object Lock.
+    pub(super) lock: Lock,
+}
+
+/// A version or a delete marker.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Grows with every entry made; newest first means descending.
+    pub(super) sequence: u64,
+    /// When it was created.
+    pub(super) at: Timestamp,
+    /// Bytes of the data.
+    pub(super) size: u64,
+    /// See [`Extra`].
+    pub(super) extra: Option<Box<Extra>>,
+    /// Version or delete marker.
+    pub(super) kind: Kind,
+    /// Whether its id is `null`.
+    pub(super) is_null: bool,
+    /// Place in [`STORAGE_CLASSES`].
+    pub(super) class: u8,
+}
+
+impl Entry {
+    /// The id that listings and headers show.
+    pub(super) fn id(&self) -> String {
+        if self.is_null { "null".to_owned() } else { version_id::encode(self.sequence) }
+    }
+
+    /// The ETag without quotes. A seeded version's is made from its sequence number.
+    pub(super) fn etag(&self) -> String {
+        match self.extra.as_ref().and_then(|extra| extra.md5) {
+            Some(md5) => hex::encode(md5),
+            None => {
+                let (high, low) = (version_id::scramble(self.sequence), version_id::scramble(!self.sequence));
+                format!("{high:016x}{low:016x}")
+            }
+        }
+    }
+
+    fn is(&self, wanted: VersionRef) -> bool {
+        match wanted {
+            VersionRef::Null => self.is_null,
+            VersionRef::Sequence(sequence) => !self.is_null && self.sequence == sequence,
+        }
+    }
+
+    fn refuses_deletion(&self, now: Timestamp, bypass_governance: bool) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.lock.refuses(now, bypass_governance))
+    }
+}
+
+/// The content of an entry to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) at: Timestamp,
+    pub(super) kind: Kind,
+    pub(super) size: u64,
+    pub(super) class: u8,
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+impl Content {
+    pub(super) fn marker(at: Timestamp) -> Self {
+        Self { at, kind: Kind::DeleteMarker, size: 0, class: 0, extra: None }
+    }
+
+    pub(super) fn version(at: Timestamp, size: u64) -> Self {
+        Self { at, kind: Kind::Version, size, class: 0, extra: None }
+    }
+}
+
+/// What a delete did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Deleted {
+    /// A version or delete marker is gone for good.
+    Removed {
+        /// Which of the two it was.
+        kind: Kind,
+    },
+    /// A delete marker with this id is the latest entry now.
+    MarkerInserted {
+        /// Its id.
+        id: String,
+    },
+    /// There was nothing to delete, which S3 answers as a success.
+    Absent,
+    /// Object Lock protects the version.
+    Locked,
+}
+
+/// One bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) created: Timestamp,
+    pub(super) status: VersioningStatus,
+    pub(super) mfa_delete: bool,
+    pub(super) object_lock: bool,
+    /// The entries of a key are in the order of their creation, oldest first, and never none.
+    pub(super) keys: BTreeMap<Box<[u8]>, Vec<Entry>>,
+    /// Where the `null` version of a key was before it was deleted, for as long as the key has
+    /// other entries: a listing may have to go on from there.
+    null_places: BTreeMap<Box<[u8]>, u64>,
+}
+
+impl Bucket {
+    fn new(created: Timestamp, status: VersioningStatus) -> Self {
+        Self {
+            created,
+            status,
+            mfa_delete: false,
+            object_lock: false,
+            keys: BTreeMap::new(),
+            null_places: BTreeMap::new(),
+        }
+    }
+
+    /// All entries of a key, oldest first.
+    pub(super) fn entries(&self, key: &[u8]) -> &[Entry] {
+        self.keys.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The entry that a request names.
+    pub(super) fn entry(&self, key: &[u8], wanted: VersionRef) -> Option<&Entry> {
+        let entries = self.entries(key);
+        place_of(entries, wanted).map(|place| &entries[place])
+    }
+
+    /// The place in the order of a version that may be gone.
+    pub(super) fn sequence_of(&self, key: &[u8], wanted: VersionRef) -> Option<u64> {
+        match wanted {
+            VersionRef::Sequence(sequence) => Some(sequence),
+            VersionRef::Null => self
+                .entry(key, wanted)
+                .map(|entry| entry.sequence)
+                .or_else(|| self.null_places.get(key).copied()),
+        }
+    }
+
+    /// Makes an entry as the versioning status wants it: with an id of its own where versioning is
+    /// enabled, else as the `null` version, in whose favour the former `null` version goes.
+    pub(super) fn insert(&mut self, key: &[u8], sequence: u64, content: Content) -> &Entry {
+        let as_null = self.status != VersioningStatus::Enabled;
+        self.insert_as(key, sequence, content, as_null)
+    }
+
+    /// Makes an entry that is or is not the `null` version, whatever the status.
+    pub(super) fn insert_as(&mut self, key: &[u8], sequence: u64, content: Content, as_null: bool) -> &Entry {
+        let Content { at, kind, size, class, extra } = content;
+        let entries = self.keys.entry(key.into()).or_default();
+        if as_null {
+            entries.retain(|entry| !entry.is_null);
+            self.null_places.remove(key);
+        }
+        let place = entries.partition_point(|entry| entry.sequence < sequence);
+        entries.insert(place, Entry { sequence, at, size, extra, kind, is_null: as_null, class });
+        &entries[place]
+    }
+
+    /// A DELETE that names no version.
+    pub(super) fn delete_latest(&mut self, key: &[u8], sequence: u64, at: Timestamp) -> Deleted {
+        if self.status == VersioningStatus::Unversioned {
+            return self.delete_version(key, VersionRef::Null, at, false);
+        }
+        let marker = self.insert(key, sequence, Content::marker(at));
+        Deleted::MarkerInserted { id: marker.id() }
+    }
+
+    /// A DELETE that names a version: it is gone for good, and the next older one becomes current.
+    pub(super) fn delete_version(
+        &mut self,
+        key: &[u8],
+        wanted: VersionRef,
+        now: Timestamp,
+        bypass_governance: bool,
+    ) -> Deleted {
+        let Some(entries) = self.keys.get_mut(key) else { return Deleted::Absent };
+        let Some(place) = place_of(entries, wanted) else { return Deleted::Absent };
+        if entries[place].refuses_deletion(now, bypass_governance) {
+            return Deleted::Locked;
+        }
+        let gone = entries.remove(place);
+        if entries.is_empty() {
+            self.keys.remove(key);
+            self.null_places.remove(key);
+        } else if gone.is_null {
+            self.null_places.insert(key.into(), gone.sequence);
+        }
+        Deleted::Removed { kind: gone.kind }
+    }
+
+    /// Every entry as a listing would show it, in the listing's order.
+    pub(super) fn snapshot(&self) -> Vec<Version> {
+        let mut versions = Vec::new();
+        for (key, entries) in &self.keys {
+            for (age, entry) in entries.iter().rev().enumerate() {
+                let Some(id) = VersionId::new(entry.id()) else { continue };
+                let is_version = entry.kind == Kind::Version;
+                versions.push(Version {
+                    key: Key::new(key.clone()),
+                    id,
+                    kind: entry.kind,
+                    is_latest: age == 0,
+                    last_modified: entry.at.floor_to_second(),
+                    size: entry.size,
+                    etag: is_version.then(|| format!("\"{}\"", entry.etag()).into()),
+                    storage_class: is_version.then(|| STORAGE_CLASSES[usize::from(entry.class)].into()),
+                });
+            }
+        }
+        versions
+    }
+}
+
+fn place_of(entries: &[Entry], wanted: VersionRef) -> Option<usize> {
+    match wanted {
+        VersionRef::Null => entries.iter().position(|entry| entry.is(wanted)),
+        VersionRef::Sequence(sequence) => {
+            let place = entries.partition_point(|entry| entry.sequence < sequence);
+            entries.get(place).is_some_and(|entry| entry.is(wanted)).then_some(place)
+        }
+    }
+}
+
+/// No bucket has this name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the sandbox has no bucket of this name")]
+pub struct NoSuchBucket;
+
+pub(super) type SharedBucket = Arc<RwLock<Bucket>>;
+
+/// A bucket's lock for reading. A panic of another thread leaves the data whole: every change is
+/// made of steps that cannot panic half-way.
+pub(super) fn read(bucket: &RwLock<Bucket>) -> RwLockReadGuard<'_, Bucket> {
+    bucket.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A bucket's lock for writing; see [`read`].
+pub(super) fn write(bucket: &RwLock<Bucket>) -> RwLockWriteGuard<'_, Bucket> {
+    bucket.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All buckets of a sandbox. Its methods act at once, without HTTP, signature, fault or operation
+/// log: for seeding, and as the oracle of a test.
+#[derive(Debug, Default)]
+pub struct Store {
+    buckets: RwLock<BTreeMap<String, SharedBucket>>,
+    last_sequence: AtomicU64,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next number in the order of creation.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.last_sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Makes a bucket; `false` where one of this name exists already, which stays as it is.
+    pub fn create_bucket(&self, name: &str, created: Timestamp, status: VersioningStatus) -> bool {
+        let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        if buckets.contains_key(name) {
+            return false;
+        }
+        buckets.insert(name.to_owned(), Arc::new(RwLock::new(Bucket::new(created, status))));
+        true
+    }
+
+    /// Removes a bucket with everything in it; `false` where there is none.
+    pub fn remove_bucket(&self, name: &str) -> bool {
+        self.buckets.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
+    }
+
+    pub(super) fn bucket(&self, name: &str) -> Result<SharedBucket, NoSuchBucket> {
+        self.buckets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned().ok_or(NoSuchBucket)
+    }
+
+    /// The names of all buckets, in order.
+    pub fn bucket_names(&self) -> Vec<String> {
+        self.buckets.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Makes a version without data: a read of it gives filler bytes.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn put(
+        &self,
+        bucket: &str,
+        key: impl Into<Key>,
+        size_bytes: u64,
+        at: Timestamp,
+    ) -> Result<VersionId, NoSuchBucket> {
+        self.make(bucket, &key.into(), Content::version(at, size_bytes))
+    }
+
+    /// Makes a version without data in a storage class; an unknown class is taken for STANDARD.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn put_in_class(
+        &self,
+        bucket: &str,
+        key: impl Into<Key>,
+        size_bytes: u64,
+        at: Timestamp,
+        storage_class: &str,
+    ) -> Result<VersionId, NoSuchBucket> {
+        let class = storage_class_index(storage_class).unwrap_or(0);
+        self.make(bucket, &key.into(), Content { class, ..Content::version(at, size_bytes) })
+    }
+
+    /// Makes a delete marker, as a DELETE without a version id does. In a bucket that was never
+    /// versioned it removes the version, and the id is `null`.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn insert_marker(
+        &self,
+        bucket: &str,
+        key: impl Into<Key>,
+        at: Timestamp,
+    ) -> Result<VersionId, NoSuchBucket> {
+        let (bucket, key) = (self.bucket(bucket)?, key.into());
+        let mut bucket = write(&bucket);
+        let sequence = self.next_sequence();
+        let id = match bucket.delete_latest(key.as_bytes(), sequence, at) {
+            Deleted::MarkerInserted { id } => id,
+            _ => "null".to_owned(),
+        };
+        VersionId::new(id).ok_or(NoSuchBucket)
+    }
+
+    fn make(&self, bucket: &str, key: &Key, content: Content) -> Result<VersionId, NoSuchBucket> {
+        let bucket = self.bucket(bucket)?;
+        let mut bucket = write(&bucket);
+        let sequence = self.next_sequence();
+        VersionId::new(bucket.insert(key.as_bytes(), sequence, content).id()).ok_or(NoSuchBucket)
+    }
+
+    /// Deletes a version for good, whatever lock it has; `false` where it does not exist.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn delete_version(
+        &self,
+        bucket: &str,
+        key: impl Into<Key>,
+        id: &VersionId,
+    ) -> Result<bool, NoSuchBucket> {
+        let (bucket, key) = (self.bucket(bucket)?, key.into());
+        let Some(wanted) = VersionRef::parse(id.as_str()) else { return Ok(false) };
+        self.set_lock_of(&bucket, key.as_bytes(), wanted, Lock::default());
+        let end_of_time = Timestamp::from_millis(i64::MAX);
+        let deleted = write(&bucket).delete_version(key.as_bytes(), wanted, end_of_time, true);
+        Ok(matches!(deleted, Deleted::Removed { .. }))
+    }
+
+    /// Puts a version under Object Lock, or lifts it; `false` where it does not exist.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn set_lock(
+        &self,
+        bucket: &str,
+        key: impl Into<Key>,
+        id: &VersionId,
+        lock: Lock,
+    ) -> Result<bool, NoSuchBucket> {
+        let (bucket, key) = (self.bucket(bucket)?, key.into());
+        let Some(wanted) = VersionRef::parse(id.as_str()) else { return Ok(false) };
+        Ok(self.set_lock_of(&bucket, key.as_bytes(), wanted, lock))
+    }
+
+    fn set_lock_of(&self, bucket: &SharedBucket, key: &[u8], wanted: VersionRef, lock: Lock) -> bool {
+        let mut bucket = write(bucket);
+        let Some(entries) = bucket.keys.get_mut(key) else { return false };
+        let Some(place) = place_of(entries, wanted) else { return false };
+        let entry = &mut entries[place];
+        if lock != Lock::default() || entry.extra.is_some() {
+            entry.extra.get_or_insert_default().lock = lock;
+        }
+        true
+    }
+
+    /// Every entry of a bucket in the order of a listing: keys in byte order, then newest first.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn versions(&self, bucket: &str) -> Result<Vec<Version>, NoSuchBucket> {
+        Ok(read(&*self.bucket(bucket)?).snapshot())
+    }
+
+    /// Number of entries in a bucket, delete markers included.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn count(&self, bucket: &str) -> Result<usize, NoSuchBucket> {
+        Ok(read(&*self.bucket(bucket)?).keys.values().map(Vec::len).sum())
+    }
+
+    /// The versioning status of a bucket.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn status(&self, bucket: &str) -> Result<VersioningStatus, NoSuchBucket> {
+        Ok(read(&*self.bucket(bucket)?).status)
+    }
+
+    /// Changes the versioning status of a bucket.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn set_status(&self, bucket: &str, status: VersioningStatus) -> Result<(), NoSuchBucket> {
+        write(&*self.bucket(bucket)?).status = status;
+        Ok(())
+    }
+
+    /// Switches Object Lock and MFA Delete of a bucket on or off.
+    ///
+    /// # Errors
+    /// [`NoSuchBucket`].
+    pub fn set_guards(&self, bucket: &str, object_lock: bool, mfa_delete: bool) -> Result<(), NoSuchBucket> {
+        let bucket = self.bucket(bucket)?;
+        let mut bucket = write(&bucket);
+        bucket.object_lock = object_lock;
+        bucket.mfa_delete = mfa_delete;
+        Ok(())
+    }
+
+    /// Suspends versioning in every bucket that has it enabled.
+    pub(super) fn suspend_all(&self) {
+        for bucket in self.buckets.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let mut bucket = write(bucket);
+            if bucket.status == VersioningStatus::Enabled {
+                bucket.status = VersioningStatus::Suspended;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

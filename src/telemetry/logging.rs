@@ -1,0 +1,101 @@
+//! Logs go to stderr; stdout belongs to results.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Targets that could print signing material, headers or bodies at their most talkative levels.
+/// They are capped whatever level the user asks for: no secret reaches any output.
+const CAPPED_TARGETS: &[&str] = &[
+    "aws_config",
+    "aws_credential_types",
+    "aws_runtime",
+    "aws_sdk_sso",
+    "aws_sdk_ssooidc",
+    "aws_sdk_sts",
+    "aws_sigv4",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "aws_smithy_runtime_api",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+];
+
+/// Builds the filter for a level such as `info`, or for a list of directives as in
+/// `info,s3sweep::s3=debug`; the capped targets stay capped behind either.
+///
+/// # Errors
+/// A sentence that says what is wrong with `level`.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let foreign = level.split(',').filter_map(|part| part.split_once('=')).find(|(target, _)| {
+        let root = target.trim().split([':', '[']).next().unwrap_or_default();
+        root != "s3sweep"
+    });
+    if let Some((target, _)) = foreign {
+        return Err(format!("--log-level names the target {target:?}; only targets of s3sweep can be set"));
+    }
+    let mut filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("--log-level {level:?} is not a level (error, warn, info, debug, trace): {error}")
+    })?;
+    let cap = if level.trim().eq_ignore_ascii_case("error") { "error" } else { "warn" };
+    for target in CAPPED_TARGETS {
+        let directive: Directive =
+            format!("{target}={cap}").parse().map_err(|error| format!("the cap of {target}: {error}"))?;
+        filter = filter.add_directive(directive);
+    }
+    Ok(filter)
+}
+
+/// Installs the subscriber for the whole process. Later calls change nothing.
+///
+/// # Errors
+/// A sentence that says what is wrong with `level`.
+pub fn init(level: &str, format: LogFormat, color: bool) -> Result<(), String> {
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(io::stderr).with_ansi(color);
+    // An error here means that a subscriber is installed already, as in tests: it stays.
+    let _installed = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_that_could_print_secrets_stay_capped() {
+        for level in ["trace", "debug", "info,s3sweep::s3=trace"] {
+            let text = filter(level).unwrap().to_string();
+            assert!(text.contains("aws_sigv4=warn") && !text.contains("aws_sigv4=trace"), "{text}");
+            assert!(text.contains("hyper=warn") && !text.contains("hyper=trace"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_directive_cannot_lift_the_cap() {
+        for level in ["aws_sigv4=trace", "info,aws_sigv4::http_request=trace", "warn,[span]=trace"] {
+            assert!(filter(level).is_err(), "{level}");
+        }
+    }
+
+    #[test]
+    fn a_bad_level_is_named() {
+        assert!(filter("s3sweep=loud").is_err_and(|message| message.contains("s3sweep=loud")));
+    }
+}
