@@ -27,8 +27,8 @@ SLOW = {"versions_per_second": 40}
 
 
 def under_way(job: Job, process: Process) -> bool:
-    """Whether a run has its checkpoint, and so its lock, or has ended already."""
-    return bool(job.files("*.sqlite")) or process.ended
+    """Whether a run has its lock and its checkpoint has become the job's current one, or it has ended already."""
+    return bool(job.files("current")) or process.ended
 
 
 def first_change(bucket: Bucket, refs: set, process: Process) -> None:
