@@ -144,6 +144,8 @@ class Process:
 
 def read_audit(path: Path) -> list[dict]:
     """By standard tools: zstd and JSON lines. A torn frame or line is an error."""
+    if path.stat().st_size == 0:
+        return []  # nothing to record, so no frame, which the zstd tool takes for a torn one
     text = subprocess.run(["zstd", "-dcq", str(path)], check=True, capture_output=True).stdout.decode()
     assert text == "" or text.endswith("\n"), f"{path.name} ends in the middle of a line"
     return [json.loads(line) for line in text.split("\n")[:-1]]
