@@ -13,7 +13,7 @@ use s3sweep::model::{
     ActionId, Failure, Fate, Item, Journal, KeepReason, Key, Kind, Outcome, Phase, Record, RuleId, Timestamp,
     VersionId,
 };
-use s3sweep::report::audit::{self, AuditFile, AuditLevel, AuditLine};
+use s3sweep::report::{AuditFile, AuditLevel, AuditLine, read_audit};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -137,7 +137,7 @@ async fn whole_bucket(checkpoint: &Checkpoint) -> RangeRow {
 }
 
 fn audited(path: &Path, valid_bytes: u64) -> Vec<AuditLine<'static>> {
-    audit::read(path, Some(valid_bytes)).unwrap().collect::<Result<_, _>>().unwrap()
+    read_audit(path, Some(valid_bytes)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 #[tokio::test]
