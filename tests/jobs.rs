@@ -16,7 +16,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 fn load(name: &str) -> Job {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs").join(name);
     let text = fs::read_to_string(&path).unwrap();
-    let job = job::load(&text, name, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let job = job::load(&text, name, &|_| None).unwrap_or_else(|problems| unreachable!("{problems}"));
     assert_eq!(job.warnings, [], "{name}");
     assert_eq!(format!("{}.yaml", job.name), name, "a job is named like its file");
     job
