@@ -309,6 +309,7 @@ impl Reader<'_> {
             "versions_per_key",
             "marker_share",
             "key_shape",
+            "prefixes",
             "oldest",
             "newest",
             "size",
@@ -331,6 +332,11 @@ impl Reader<'_> {
             let what = format!("sandbox: {keys} keys of {versions_per_key} versions do not fit in memory");
             self.problem(section.at, what).expected = Some(format!("at most {SANDBOX_ENTRIES_MAX} in all"));
         }
+        let mut prefixes = Vec::new();
+        if let Some(list) = section.get("prefixes") {
+            let items = self.items(&list, "prefixes, or leave the key out");
+            prefixes.extend(items.iter().filter_map(|item| self.text(item, "a prefix")));
+        }
         let spec = SandboxSpec {
             keys,
             versions_per_key,
@@ -339,6 +345,7 @@ impl Reader<'_> {
                 .get("key_shape")
                 .and_then(|field| self.one_of(&field, &shapes))
                 .unwrap_or_default(),
+            prefixes,
             oldest: self.opt_duration(&section, "oldest", unset.oldest),
             newest: self.opt_duration(&section, "newest", unset.newest),
             size_bytes: section.get("size").and_then(|field| self.size(&field)).unwrap_or(unset.size_bytes),
@@ -445,6 +452,7 @@ impl Default for SandboxSpec {
             versions_per_key: 4,
             marker_share: 0.1,
             key_shape: KeyShape::Hive,
+            prefixes: Vec::new(),
             oldest: 90 * DAY,
             newest: DAY,
             size_bytes: 64 << 10,

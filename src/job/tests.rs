@@ -215,6 +215,26 @@ fn hostile_files_end_in_a_located_problem_at_once() {
 }
 
 #[test]
+fn a_file_cut_off_anywhere_is_read_or_refused_with_a_place_in_it() {
+    let text = include_str!("../../jobs/protect-prefix.yaml");
+    let lines = u32::try_from(text.lines().count()).unwrap();
+    let (mut read_whole, mut refused) = (0, 0);
+    for (end, _) in text.char_indices() {
+        match read(&text[..end]) {
+            Ok(job) => read_whole += job.rules.len().min(1),
+            Err(Problems(problems)) => {
+                refused += 1;
+                assert!(!problems.is_empty());
+                for problem in problems {
+                    assert!((1..=lines + 1).contains(&problem.line) && problem.column > 0, "{problem}");
+                }
+            }
+        }
+    }
+    assert!(read_whole > 0 && refused > 0);
+}
+
+#[test]
 fn the_environment_is_asked_outside_rules_and_never_shown() {
     let from_env = |text: &str| MINIMAL.replace("name: my-bucket", &format!("name: \"{text}\""));
     let job = good(&from_env("${env:BUCKET}"));

@@ -54,16 +54,6 @@ impl State {
         }
     }
 
-    /// Whether versions can be in this state.
-    pub const fn has_versions(self) -> bool {
-        matches!(self, Self::Current | Self::Noncurrent | Self::Any)
-    }
-
-    /// Whether entries that are not the latest of their key can be in this state.
-    pub const fn has_elders(self) -> bool {
-        matches!(self, Self::Noncurrent | Self::DeleteMarker | Self::NoncurrentMarker | Self::Any)
-    }
-
     fn holds(self, facts: &Facts<'_>) -> bool {
         let latest = facts.version.is_latest;
         match (self, facts.version.kind) {
