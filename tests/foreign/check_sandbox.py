@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import os
+import socket
 import sys
 import traceback
 import urllib.error
@@ -468,18 +469,20 @@ def check_wrong_region():
 
 
 def check_virtual_hosts():
-    host = ENDPOINT.replace("127.0.0.1", "localhost")
+    """A bucket as a host. Names below localhost do not resolve everywhere: here they are made to."""
     bucket = new_bucket()
     version = put(bucket, "a/b c")
-    virtual = client(style="virtual", endpoint_url=host)
-    try:
+    resolve = socket.getaddrinfo
+
+    def resolve_below_localhost(host, *rest, **options):
+        below = host.endswith(".localhost")
+        return resolve("127.0.0.1" if below else host, *rest, **options)
+
+    virtual = client(style="virtual", endpoint_url=ENDPOINT.replace("127.0.0.1", "localhost"))
+    with mock.patch("socket.getaddrinfo", resolve_below_localhost):
         page = virtual.list_object_versions(Bucket=bucket)
-    except Exception as error:  # names below localhost do not resolve everywhere
-        if "Could not connect" in str(error):
-            return
-        raise
-    assert [v["VersionId"] for v in page["Versions"]] == [version]
-    assert virtual.get_object(Bucket=bucket, Key="a/b c")["Body"].read() == b"data"
+        assert [v["VersionId"] for v in page["Versions"]] == [version]
+        assert virtual.get_object(Bucket=bucket, Key="a/b c")["Body"].read() == b"data"
 
 
 def check_what_is_not_there():
