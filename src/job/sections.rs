@@ -106,6 +106,7 @@ impl Reader<'_> {
         const EXPECTED: &str = "a bucket name, an access point ARN or an access point alias";
         let text = self.text(field, EXPECTED)?;
         let fits = (3..=255).contains(&text.len())
+            && !text.contains("//")
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte));
         if !fits {
             let hint = text.starts_with("s3://").then(|| "leave s3:// out".to_owned());

@@ -145,7 +145,7 @@ impl Conditions {
 
     /// The latest creation of a successor with which `noncurrent_for` holds; `None` where it is
     /// not given.
-    pub(super) fn noncurrent_since_at_most(&self, began: Timestamp) -> Option<Timestamp> {
+    fn noncurrent_since_at_most(&self, began: Timestamp) -> Option<Timestamp> {
         let duration = self.noncurrent_for?;
         Some(if self.lifecycle_days {
             // floor_to_day(at + D) + 1 day <= began, solved for `at`.
