@@ -57,7 +57,14 @@ class Result:
         return json.loads(self.out)
 
     def tell(self) -> str:
-        return f"exit {self.code}\n  stdout: {self.out[-1500:]}\n  stderr: {self.err[-3000:]}"
+        """Short: of a summary only its numbers and words."""
+        try:
+            doc = self.doc
+            doc = doc.get("plan", doc)
+            said = ", ".join(f"{k}={v}" for k, v in doc.items() if isinstance(v, (int, str)))
+        except (ValueError, AttributeError):
+            said = self.out
+        return f"exit {self.code}\n  stdout: {said[-700:]}\n  stderr: {self.err[-1500:]}"
 
 
 @dataclass
