@@ -45,9 +45,7 @@ impl Reader<'_> {
     pub(super) fn name(&mut self, field: &Field<'_>) -> Option<String> {
         const EXPECTED: &str = "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit";
         let text = self.text(field, EXPECTED)?;
-        let fits = text.len() <= 64
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let fits = super::is_name(&text);
         if !fits {
             self.unfit(field, EXPECTED);
         }

@@ -198,9 +198,9 @@ pub struct Report {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Audit {
     /// Every listed one, the kept ones too.
+    #[default]
     Full,
     /// Every selected one.
-    #[default]
     Changes,
     /// Those that failed or were skipped.
     Failures,
