@@ -48,7 +48,7 @@ fn the_least_job_has_the_defaults() {
     assert_eq!((job.scope.page_size, job.limits.concurrency, job.limits.list_concurrency), (1000, 32, 4));
     assert_eq!(job.retry.give_up_after, Duration::from_secs(6 * 3600));
     assert_eq!(job.bucket.endpoint, Endpoint::Aws);
-    assert_eq!(job.report.audit, Audit::Changes);
+    assert_eq!(job.report.audit, Audit::Full);
     assert_eq!((job.allow_promotion, job.confirm, job.null_versions), (false, true, NullVersions::Refuse));
     assert_eq!((job.sandbox, job.warnings), (None, Vec::new()));
 }
