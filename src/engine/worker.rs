@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome};
-use crate::s3::{ItemAnswer, Operation, S3Error, Shape, shape};
+use crate::s3::{ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::context::{Context, locked};
 use super::dispatcher::Work;
