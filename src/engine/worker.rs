@@ -116,9 +116,11 @@ async fn send_many(
                     class: Class::Stop | Class::Credentials, code, message, ..
                 } = &outcome
                 {
-                    ctx.stop.drain(super::Ending::Credentials(format!(
-                        "a version was refused: {code} {message}"
-                    )));
+                    let text = format!("a version was refused: {code} {message}");
+                    ctx.stop.drain(match of_item(code).stop {
+                        Some(StopKind::Target) => super::Ending::Usage(text),
+                        _ => super::Ending::Credentials(text),
+                    });
                 }
                 sent[*at] = Sent::Answered { answer: outcome, request_id: answer.request_id.clone() };
             }
