@@ -263,7 +263,7 @@ fn counter(name: &str, rule: Option<RuleId>, reason: &str) -> Option<Counter> {
 }
 
 fn keep_reason(rule: Option<RuleId>, word: &str) -> Option<KeepReason> {
-    let plain = [KeepReason::NoRule, KeepReason::Cutoff].into_iter();
+    let plain = [KeepReason::NoRule, KeepReason::Cutoff, KeepReason::Unfinished].into_iter();
     let ruled = rule.into_iter().flat_map(|rule| {
         [
             KeepReason::Rule(rule),
