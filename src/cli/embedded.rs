@@ -49,6 +49,7 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
         region: job.bucket.region.clone().unwrap_or_else(|| "us-east-1".into()),
         seeds: vec![seed(job, &spec)],
         faults: faults(&spec),
+        keep_oplog: false,
         ..Config::default()
     };
     tracing::info!(
