@@ -49,6 +49,7 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
         region: job.bucket.region.clone().unwrap_or_else(|| "us-east-1".into()),
         seeds: vec![seed(job, &spec)],
         faults: faults(&spec),
+        keep_oplog: false,
         ..Config::default()
     };
     tracing::info!(
@@ -65,7 +66,6 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
 
 /// The content that a job's `sandbox:` section describes.
 pub(super) fn seed(job: &Job, spec: &SandboxSpec) -> Seed {
-    let prefixes = job.scope.prefixes.iter().filter_map(|prefix| prefix.as_str().map(str::to_owned));
     let days = |age: Duration| age.as_secs_f64() / 86_400.0;
     Seed {
         bucket: job.bucket.name.clone(),
@@ -81,7 +81,7 @@ pub(super) fn seed(job: &Job, spec: &SandboxSpec) -> Seed {
             job::KeyShape::Unicode => KeyShape::Unicode,
             job::KeyShape::Odd => KeyShape::Odd,
         },
-        prefixes: prefixes.collect(),
+        prefixes: spec.prefixes.clone(),
         oldest_days: days(spec.oldest),
         newest_days: days(spec.newest),
         size_bytes_min: spec.size_bytes / 2,

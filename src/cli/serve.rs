@@ -33,6 +33,7 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
         personality: script.personality,
         oplog_file: serve.oplog,
         seeds: script.seeds,
+        keep_oplog: false,
         ..Config::default()
     };
     if let Some(path) = &serve.seed {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome};
-use crate::s3::{ItemAnswer, Operation, S3Error, Shape, shape};
+use crate::s3::{ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::context::{Context, locked};
 use super::dispatcher::Work;
@@ -116,9 +116,11 @@ async fn send_many(
                     class: Class::Stop | Class::Credentials, code, message, ..
                 } = &outcome
                 {
-                    ctx.stop.drain(super::Ending::Credentials(format!(
-                        "a version was refused: {code} {message}"
-                    )));
+                    let text = format!("a version was refused: {code} {message}");
+                    ctx.stop.drain(match of_item(code).stop {
+                        Some(StopKind::Target) => super::Ending::Usage(text),
+                        _ => super::Ending::Credentials(text),
+                    });
                 }
                 sent[*at] = Sent::Answered { answer: outcome, request_id: answer.request_id.clone() };
             }

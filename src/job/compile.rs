@@ -285,6 +285,7 @@ fn canonical_sandbox(sandbox: &SandboxSpec) -> Json {
         "keys": sandbox.keys,
         "versions_per_key": sandbox.versions_per_key,
         "marker_share": sandbox.marker_share,
+        "prefixes": sandbox.prefixes,
         "key_shape": format!("{:?}", sandbox.key_shape).to_lowercase(),
         "oldest_secs": sandbox.oldest.as_secs(),
         "newest_secs": sandbox.newest.as_secs(),

@@ -45,9 +45,7 @@ impl Reader<'_> {
     pub(super) fn name(&mut self, field: &Field<'_>) -> Option<String> {
         const EXPECTED: &str = "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit";
         let text = self.text(field, EXPECTED)?;
-        let fits = text.len() <= 64
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let fits = super::is_name(&text);
         if !fits {
             self.unfit(field, EXPECTED);
         }
@@ -106,6 +104,7 @@ impl Reader<'_> {
         const EXPECTED: &str = "a bucket name, an access point ARN or an access point alias";
         let text = self.text(field, EXPECTED)?;
         let fits = (3..=255).contains(&text.len())
+            && !text.contains("//")
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte));
         if !fits {
             let hint = text.starts_with("s3://").then(|| "leave s3:// out".to_owned());
@@ -308,6 +307,7 @@ impl Reader<'_> {
             "versions_per_key",
             "marker_share",
             "key_shape",
+            "prefixes",
             "oldest",
             "newest",
             "size",
@@ -330,6 +330,11 @@ impl Reader<'_> {
             let what = format!("sandbox: {keys} keys of {versions_per_key} versions do not fit in memory");
             self.problem(section.at, what).expected = Some(format!("at most {SANDBOX_ENTRIES_MAX} in all"));
         }
+        let mut prefixes = Vec::new();
+        if let Some(list) = section.get("prefixes") {
+            let items = self.items(&list, "prefixes, or leave the key out");
+            prefixes.extend(items.iter().filter_map(|item| self.text(item, "a prefix")));
+        }
         let spec = SandboxSpec {
             keys,
             versions_per_key,
@@ -338,6 +343,7 @@ impl Reader<'_> {
                 .get("key_shape")
                 .and_then(|field| self.one_of(&field, &shapes))
                 .unwrap_or_default(),
+            prefixes,
             oldest: self.opt_duration(&section, "oldest", unset.oldest),
             newest: self.opt_duration(&section, "newest", unset.newest),
             size_bytes: section.get("size").and_then(|field| self.size(&field)).unwrap_or(unset.size_bytes),
@@ -444,6 +450,7 @@ impl Default for SandboxSpec {
             versions_per_key: 4,
             marker_share: 0.1,
             key_shape: KeyShape::Hive,
+            prefixes: Vec::new(),
             oldest: 90 * DAY,
             newest: DAY,
             size_bytes: 64 << 10,

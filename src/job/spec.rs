@@ -198,9 +198,9 @@ pub struct Report {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Audit {
     /// Every listed one, the kept ones too.
+    #[default]
     Full,
     /// Every selected one.
-    #[default]
     Changes,
     /// Those that failed or were skipped.
     Failures,
@@ -228,6 +228,8 @@ pub struct SandboxSpec {
     pub marker_share: f64,
     /// What the keys look like.
     pub key_shape: KeyShape,
+    /// Keys begin with these in turn; empty = with nothing.
+    pub prefixes: Vec<String>,
     /// Age of the oldest entries.
     pub oldest: Duration,
     /// Age of the newest entries; less than `oldest`.

@@ -6,12 +6,14 @@
 //! refused: anchors and aliases (a few lines of them unfold to gigabytes), tags, merge keys,
 //! directives, a second document.
 
+use std::collections::HashMap;
+
 use serde_yaml::granit_parser::{self, Event, Marker, Parser, ScalarStyle, Span};
 
 /// Collections within one another. A job file needs 5.
 const DEPTH_MAX: usize = 16;
 /// Scalars and collections of a file.
-const NODES_MAX: usize = 50_000;
+const NODES_MAX: usize = 20_000;
 
 /// A place in the file, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -108,7 +110,7 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
 /// A collection that is not closed yet.
 enum Open {
     Seq { at: At, items: Vec<Node> },
-    Map { at: At, entries: Vec<Entry>, key: Option<(String, At)> },
+    Map { at: At, entries: Vec<Entry>, lines: HashMap<String, u32>, key: Option<(String, At)> },
 }
 
 #[derive(Default)]
@@ -145,7 +147,7 @@ impl Builder {
             }
             Event::MappingStart(_, anchor, _) => {
                 self.check_extras(at, anchor, tag);
-                self.enter(Open::Map { at, entries: Vec::new(), key: None })
+                self.enter(Open::Map { at, entries: Vec::new(), lines: HashMap::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open::Seq { at, items }) => self.place(Node { at, value: Value::Seq(items) }),
@@ -191,10 +193,26 @@ impl Builder {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::Seq { items, .. }) => items.push(node),
-            Some(Open::Map { entries, key, .. }) => match key.take() {
-                Some((name, at)) => self.faults.extend(insert(entries, Entry { key: name, at, value: node })),
+            Some(Open::Map { entries, lines, key, .. }) => match key.take() {
+                // A key at fault itself was told already; its value goes nowhere.
+                Some((name, _)) if name.is_empty() => {}
+                Some((name, at)) => match lines.get(&name) {
+                    Some(line) => {
+                        let what = format!("key {name:?} was given before, in line {line}");
+                        self.faults.push(Fault::new(at, what));
+                    }
+                    None => {
+                        lines.insert(name.clone(), at.line);
+                        entries.push(Entry { key: name, at, value: node });
+                    }
+                },
                 None => match node.value {
-                    Value::Scalar { text, .. } => *key = Some((text, node.at)),
+                    Value::Scalar { text, .. } => {
+                        if text.is_empty() {
+                            self.faults.push(Fault::new(node.at, "an empty key"));
+                        }
+                        *key = Some((text, node.at));
+                    }
                     Value::Seq(_) | Value::Map(_) => {
                         self.faults
                             .push(Fault::new(node.at, "a key must be a word, not a list or a mapping"));
@@ -205,19 +223,6 @@ impl Builder {
         }
         true
     }
-}
-
-/// Adds an entry; a fault where its key was there before, or was one at fault itself.
-fn insert(entries: &mut Vec<Entry>, entry: Entry) -> Option<Fault> {
-    if entry.key.is_empty() {
-        return None;
-    }
-    if let Some(first) = entries.iter().find(|other| other.key == entry.key) {
-        let what = format!("key {:?} was given before, in line {}", entry.key, first.at.line);
-        return Some(Fault::new(entry.at, what));
-    }
-    entries.push(entry);
-    None
 }
 
 #[cfg(test)]
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn what_a_job_file_cannot_have_is_told_all_at_once() {
         assert_eq!(
-            faults("a: &x 1\nb: *x\nc: !!int 3\na: 2\nd: *nowhere\n? [k]\n: v\n"),
+            faults("a: &x 1\nb: *x\nc: !!int 3\na: 2\nd: *nowhere\n? [k]\n: v\n\"\": 1\n"),
             [
                 "1:7: a YAML anchor, which a job file cannot have",
                 "2:4: a YAML alias, which a job file cannot have",
@@ -256,6 +261,7 @@ mod tests {
                 "4:1: key \"a\" was given before, in line 1",
                 "5:4: a YAML alias, which a job file cannot have",
                 "6:3: a key must be a word, not a list or a mapping",
+                "8:1: an empty key",
             ]
         );
     }
@@ -294,6 +300,7 @@ mod tests {
             block,
             laughs,
             "- x\n".repeat(60_000),
+            (0..40_000).map(|at| format!("{at:x}:\n")).collect(),
             "a".repeat(250_000),
             "&a ".repeat(80_000),
             "!a ".repeat(80_000),

@@ -54,16 +54,6 @@ impl State {
         }
     }
 
-    /// Whether versions can be in this state.
-    pub const fn has_versions(self) -> bool {
-        matches!(self, Self::Current | Self::Noncurrent | Self::Any)
-    }
-
-    /// Whether entries that are not the latest of their key can be in this state.
-    pub const fn has_elders(self) -> bool {
-        matches!(self, Self::Noncurrent | Self::DeleteMarker | Self::NoncurrentMarker | Self::Any)
-    }
-
     fn holds(self, facts: &Facts<'_>) -> bool {
         let latest = facts.version.is_latest;
         match (self, facts.version.kind) {
@@ -145,7 +135,7 @@ impl Conditions {
 
     /// The latest creation of a successor with which `noncurrent_for` holds; `None` where it is
     /// not given.
-    pub(super) fn noncurrent_since_at_most(&self, began: Timestamp) -> Option<Timestamp> {
+    fn noncurrent_since_at_most(&self, began: Timestamp) -> Option<Timestamp> {
         let duration = self.noncurrent_for?;
         Some(if self.lifecycle_days {
             // floor_to_day(at + D) + 1 day <= began, solved for `at`.

@@ -61,9 +61,17 @@ pub struct KeyFold {
     state: Option<KeyState>,
 }
 
-/// What a rule set says of an entry, before the policy is asked.
+/// What the first rule that matches wants, before the policy is asked.
+type Matched = Option<(RuleId, Verdict)>;
+
+/// Where an entry stands among the entries of its key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Matched(Option<(RuleId, Verdict)>);
+struct Place {
+    /// When the next newer entry was created, where there is one.
+    successor: Option<Timestamp>,
+    /// How many noncurrent versions are newer.
+    newer_noncurrent: u64,
+}
 
 impl KeyFold {
     /// A fold that goes on where an earlier one stood; `None` at the start of a range.
@@ -191,58 +199,48 @@ impl KeyState {
         self.noncurrent_versions += u64::from(!is_marker);
     }
 
-    /// Asks the rules for every place that the entry may have among its neighbours. It is selected
-    /// only where all of them agree.
+    /// Asks the rules for the newest and for the oldest place that the entry may have among its
+    /// neighbours. Every condition that depends on the place holds from some place on downwards, so
+    /// where the two agree, all places between agree with them. Else the entry stays.
     fn judge_elder(&self, rules: &Rules, version: &Version) -> Decision {
-        let ask = |(successor, newer_noncurrent): (Option<Timestamp>, u64)| {
+        let ask = |place: Place| {
+            let Place { successor, newer_noncurrent } = place;
             rules.first_match(&Facts { version, successor, newer_noncurrent, alone: false })
         };
-        if let (None, Newer::Nothing | Newer::At(_)) = (&self.tie, self.newer) {
-            let successor = if let Newer::At(at) = self.newer { Some(at) } else { None };
-            return rules.settle_elder(version, ask((successor, self.noncurrent_versions)));
+        let (newest, oldest) = self.places(version.kind);
+        let first = ask(newest);
+        if newest == oldest {
+            return rules.settle(version, first, false);
         }
-        let places = self.places(rules, version.kind);
-        let answers: Vec<Matched> = places.into_iter().map(ask).collect();
-        let first = answers.first().copied().unwrap_or(Matched(None));
-        if answers.iter().all(|answer| *answer == first) {
-            return rules.settle_elder(version, first);
-        }
-        let selecting = answers.iter().find_map(|answer| match answer.0 {
-            Some((rule, Verdict::Act(_))) => Some(rule),
-            _ => None,
-        });
-        match selecting {
-            Some(rule) => Decision::Keep(KeepReason::Ambiguous(rule)),
-            None => rules.settle_elder(version, first),
+        let second = ask(oldest);
+        let acts = |matched: &Matched| matches!(matched, Some((_, Verdict::Act(_))));
+        let said = if acts(&second) && !acts(&first) { second } else { first };
+        match rules.settle(version, said, false) {
+            Decision::Act { rule, .. } if first != second => Decision::Keep(KeepReason::Ambiguous(rule)),
+            decision => decision,
         }
     }
 
-    /// Every place that the next entry, of this kind, may have: when its successor was created,
-    /// and how many noncurrent versions are newer.
-    fn places(&self, rules: &Rules, kind: Kind) -> Vec<(Option<Timestamp>, u64)> {
+    /// The newest and the oldest place that the next entry, of this kind, may have.
+    fn places(&self, kind: Kind) -> (Place, Place) {
         let exact = self.noncurrent_versions;
-        let Some(tie) = &self.tie else {
-            return product(&rules.successors(self.newer), exact..=exact);
+        let at = |newer: Newer, newer_noncurrent| {
+            let (newest, oldest) = match newer {
+                Newer::Nothing => (None, None),
+                Newer::At(at) => (Some(at), Some(at)),
+                Newer::Unknown => (None, Some(Timestamp::from_millis(i64::MIN))),
+            };
+            (Place { successor: newest, newer_noncurrent }, Place { successor: oldest, newer_noncurrent })
         };
-        let counts = if kind == Kind::Version { exact..=exact } else { tie.noncurrent_above..=exact };
-        let Some(at) = tie.at else {
-            return product(&rules.successors(Newer::Unknown), counts);
+        let Some(tie) = &self.tie else { return at(self.newer, exact) };
+        // The versions of a tie are in order, and all of them were read before its markers.
+        let (above, is_first_of_kind) = match kind {
+            Kind::Version => (exact, exact == tie.noncurrent_above),
+            Kind::DeleteMarker => (tie.noncurrent_above, !tie.has_marker),
         };
-        let is_first_of_kind =
-            if kind == Kind::Version { exact == tie.noncurrent_above } else { !tie.has_marker };
-        let mut places = Vec::new();
-        if is_first_of_kind {
-            // Above all others of the tie ...
-            places.extend(product(&rules.successors(tie.above), tie.noncurrent_above..=tie.noncurrent_above));
-        }
-        // ... or below one of them. The first marker is then below a version at least.
-        let below = if kind == Kind::DeleteMarker && is_first_of_kind {
-            counts.start() + 1..=*counts.end()
-        } else {
-            counts
-        };
-        places.extend(product(&[Some(at)], below));
-        places
+        let within = tie.at.map_or(Newer::Unknown, Newer::At);
+        let newest = if is_first_of_kind && tie.at.is_some() { tie.above } else { within };
+        (at(newest, above).0, at(within, exact).1)
     }
 
     fn decide_latest(&self, rules: &Rules, latest: &Version) -> Decision {
@@ -262,49 +260,22 @@ impl KeyState {
     }
 }
 
-fn product(
-    successors: &[Option<Timestamp>],
-    counts: std::ops::RangeInclusive<u64>,
-) -> Vec<(Option<Timestamp>, u64)> {
-    counts.flat_map(|count| successors.iter().map(move |successor| (*successor, count))).collect()
-}
-
 impl Rules {
     fn first_match(&self, facts: &Facts<'_>) -> Matched {
         let hit =
             self.rules.iter().zip(0u16..).find(|(rule, _)| rule.conditions.hold(facts, self.policy.began));
-        Matched(hit.map(|(rule, index)| (RuleId(index), rule.verdict)))
-    }
-
-    fn settle_elder(&self, version: &Version, matched: Matched) -> Decision {
-        self.settle(version, matched, false)
+        hit.map(|(rule, index)| (RuleId(index), rule.verdict))
     }
 
     /// From what the rules say to what is done, `null` versions considered.
     fn settle(&self, version: &Version, matched: Matched, elders_selected: bool) -> Decision {
-        match matched.0 {
+        match matched {
             None => Decision::Keep(KeepReason::NoRule),
             Some((rule, Verdict::Keep)) => Decision::Keep(KeepReason::Rule(rule)),
             Some((rule, Verdict::Act(_))) if version.id.is_null() && self.policy.refuses_null() => {
                 Decision::Keep(KeepReason::NullVersion(rule))
             }
             Some((rule, Verdict::Act(action))) => Decision::Act { rule, action, elders_selected },
-        }
-    }
-
-    /// Creation times of a successor that stand for all possible ones: a rule tells two times
-    /// apart only by the bound of its `noncurrent_for`.
-    fn successors(&self, newer: Newer) -> Vec<Option<Timestamp>> {
-        match newer {
-            Newer::Nothing => vec![None],
-            Newer::At(at) => vec![Some(at)],
-            Newer::Unknown => {
-                let bounds = self
-                    .rules
-                    .iter()
-                    .filter_map(|rule| rule.conditions.noncurrent_since_at_most(self.policy.began));
-                std::iter::once(None).chain(bounds.map(Some)).collect()
-            }
         }
     }
 }

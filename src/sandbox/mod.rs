@@ -233,3 +233,6 @@ impl fmt::Debug for Sandbox {
         f.debug_struct("Sandbox").field("address", &self.address).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use super::operation::Operation;
 use crate::model::{Key, Timestamp};
 
@@ -60,24 +62,36 @@ pub struct OpRecord {
     pub request_id: String,
 }
 
-impl OpRecord {
-    /// The record as one line of JSON. A key that is not UTF-8 stands in `key_hex`.
-    fn to_json(&self) -> String {
-        let (name, key) = match self.key.as_str() {
-            Some(text) => ("key", text.to_owned()),
-            None => ("key_hex", hex::encode(self.key.as_bytes())),
-        };
-        let mut object = serde_json::json!({
-            "seq": self.seq,
-            "at": self.at.to_string(),
-            "operation": self.operation.as_str(),
-            "bucket": self.bucket,
-            "version_id": self.version_id,
-            "effect": self.effect.as_str(),
-            "request_id": self.request_id,
-        });
-        object[name] = key.into();
-        object.to_string()
+/// A record as one line of JSON. A key that is not UTF-8 stands in `key_hex`.
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: u64,
+    at: String,
+    operation: Operation,
+    bucket: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    version_id: Option<&'a str>,
+    effect: &'static str,
+    request_id: &'a str,
+}
+
+impl<'a> From<&'a OpRecord> for Line<'a> {
+    fn from(record: &'a OpRecord) -> Self {
+        let key = record.key.as_str();
+        Self {
+            seq: record.seq,
+            at: record.at.to_string(),
+            operation: record.operation,
+            bucket: &record.bucket,
+            key,
+            key_hex: key.is_none().then(|| hex::encode(record.key.as_bytes())),
+            version_id: record.version_id.as_deref(),
+            effect: record.effect.as_str(),
+            request_id: &record.request_id,
+        }
     }
 }
 
@@ -139,7 +153,8 @@ impl Oplog {
             inner.last_seq += 1;
             record.seq = inner.last_seq;
             if let Some(file) = &mut inner.file {
-                writeln!(file, "{}", record.to_json())?;
+                serde_json::to_writer(&mut *file, &Line::from(&record))?;
+                file.write_all(b"\n")?;
             }
             if self.keep {
                 inner.kept.push(record);
@@ -186,14 +201,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("oplog.jsonl");
         let log = Oplog::open(true, Some(&path)).unwrap();
-        log.append(vec![record("a"), record("b\n\u{1}\"")]).unwrap();
+        let not_text = OpRecord { key: Key::new(*b"\xff"), ..record("") };
+        log.append(vec![record("a"), record("b\n\u{1}\""), not_text]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
+        assert_eq!(lines.len(), 3);
+        assert_eq!((&lines[2]["key"], &lines[2]["key_hex"]), (&serde_json::Value::Null, &"ff".into()));
         assert_eq!(lines[1]["key"], "b\n\u{1}\"");
         assert_eq!((&lines[0]["seq"], &lines[1]["seq"]), (&1.into(), &2.into()));
         assert_eq!(lines[0]["effect"], "deleted");
-        assert_eq!(log.records().len(), 2);
+        assert_eq!(log.records().len(), 3);
     }
 }

@@ -59,7 +59,8 @@ const KNOWN: &[(&str, u16, &str)] = &[
     (
         "MalformedTrailerError",
         400,
-        "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+        "The request contained trailing data that was not well-formed or did not conform to our \
+         published schema.",
     ),
     ("MaxMessageLengthExceeded", 400, "Your request was too big."),
     ("MethodNotAllowed", 405, "The specified method is not allowed against this resource."),
@@ -73,12 +74,14 @@ const KNOWN: &[(&str, u16, &str)] = &[
     (
         "OperationAborted",
         409,
-        "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+        "A conflicting conditional operation is currently in progress against this resource. Please try \
+         again.",
     ),
     (
         "PermanentRedirect",
         301,
-        "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.",
+        "The bucket you are attempting to access must be addressed using the specified endpoint. Please \
+         send all future requests to this endpoint.",
     ),
     ("PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"),
     (
@@ -89,13 +92,15 @@ const KNOWN: &[(&str, u16, &str)] = &[
     (
         "RequestTimeout",
         400,
-        "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.",
+        "Your socket connection to the server was not read from or written to within the timeout \
+         period. Idle connections will be closed.",
     ),
     ("ServiceUnavailable", 503, "Service is unable to handle request."),
     (
         "SignatureDoesNotMatch",
         403,
-        "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+        "The request signature we calculated does not match the signature you provided. Check your key \
+         and signing method.",
     ),
     ("SlowDown", 503, "Please reduce your request rate."),
     ("TooManyRequests", 429, "Please reduce your request rate."),

@@ -2,18 +2,18 @@
 //! that befall it on that way.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -40,6 +40,9 @@ const DELETE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const UPLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest body of any other request: some settings in XML.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// The wait after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -68,8 +71,12 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => if let Ok((stream, peer)) = accepted {
-                connections.spawn(serve_connection(stream, peer, Arc::clone(&shared)));
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve_connection(stream, Arc::clone(&shared)));
+                }
+                // Too many open files, most likely: connections have to end first.
+                Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             _ = stop.changed() => break,
@@ -78,7 +85,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
     connections.shutdown().await;
 }
 
-async fn serve_connection(stream: TcpStream, _: SocketAddr, shared: Arc<Shared>) {
+async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     // Small answers must not wait for the acknowledgement of earlier ones. Where this fails the
     // connection is only slower.
     let _ = stream.set_nodelay(true);
@@ -96,7 +103,9 @@ async fn serve_connection(stream: TcpStream, _: SocketAddr, shared: Arc<Shared>)
     });
     // How a connection ends is the client's business; there is nobody to tell.
     let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
+        // A client may think for as long as it likes between requests.
+        .header_read_timeout(None)
+        // A request whose client is gone is carried out all the same, as on a server far away.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service)
         .await;
@@ -246,7 +255,7 @@ async fn attempt(
     }))
 }
 
-async fn pause(duration: std::time::Duration) {
+async fn pause(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;
     }

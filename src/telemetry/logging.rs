@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn targets_that_could_print_secrets_stay_capped() {
-        for level in ["trace", "debug", "info,s3sweep::s3=trace"] {
+        for level in ["trace", "debug", "info,s3sweep::telemetry=trace"] {
             let text = filter(level).unwrap().to_string();
             assert!(text.contains("aws_sigv4=warn") && !text.contains("aws_sigv4=trace"), "{text}");
             assert!(text.contains("hyper=warn") && !text.contains("hyper=trace"), "{text}");

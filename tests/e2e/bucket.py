@@ -104,16 +104,18 @@ class Bucket:
         """Writes histories, oldest first: `v` a version, `m` a delete marker. Sizes follow from place and key."""
         markers = any("m" in pattern for pattern in patterns.values())
         if markers and self.server.writes_versions_then_markers:
-            for place in range(max(map(len, patterns.values()))):
-                self._write_all({k: p[place] for k, p in patterns.items() if place < len(p)}, place)
+            # Versions, then markers, then versions ...: each wave in seconds of its own.
+            waves = {key: re.findall("v+|m+", pattern) for key, pattern in patterns.items()}
+            for n in range(max(map(len, waves.values()))):
+                self._write_all({key: wave[n] for key, wave in waves.items() if n < len(wave)})
                 self.pass_second()
         else:
-            self._write_all(patterns, 0)
+            self._write_all(patterns)
 
-    def _write_all(self, patterns: dict[str, str], first_place: int) -> None:
+    def _write_all(self, patterns: dict[str, str]) -> None:
         def write(item: tuple[str, str]) -> None:
             key, pattern = item
-            for place, kind in enumerate(pattern, first_place):
+            for place, kind in enumerate(pattern, len(self._written.get(key, []))):
                 if kind == "v":
                     self.put(key, 1 + (place * 7 + len(key)) % 50)
                 else:
@@ -158,7 +160,9 @@ class Bucket:
                 return found
             last_id = page["NextVersionIdMarker"]
             last = max((e.key for e in here if e.version_id == last_id), key=byte_order)
-            assert marker != (marker := {"KeyMarker": last, "VersionIdMarker": last_id}), "the listing stands still"
+            after = {"KeyMarker": last, "VersionIdMarker": last_id}
+            assert after != marker, "the listing stands still"
+            marker = after
 
     def refs(self) -> set[tuple[str, str]]:
         return {entry.ref for entry in self.entries()}

@@ -27,8 +27,8 @@ SLOW = {"versions_per_second": 40}
 
 
 def under_way(job: Job, process: Process) -> bool:
-    """Whether a run has its checkpoint, and so its lock, or has ended already."""
-    return bool(job.files("*.sqlite")) or process.ended
+    """Whether a run has its lock and its checkpoint has become the job's current one, or it has ended already."""
+    return bool(job.files("current")) or process.ended
 
 
 def first_change(bucket: Bucket, refs: set, process: Process) -> None:
@@ -49,14 +49,12 @@ def check_audits_of_all_runs(job: Job, fates: dict) -> None:
     for records in job.audits():
         refs = [(record["key"], record["version_id"]) for record in records]
         same("audit records of one run without repetition", len(set(refs)), len(refs))
-        gone += [
-            ref for ref, record in zip(refs, records, strict=True) if record["outcome"] in ("done", "gone")
-        ]
+        gone += [ref for ref, record in zip(refs, records, strict=True) if record["outcome"] in ("done", "gone")]
     same("deletions in all audits without repetition", len(set(gone)), len(gone))
     same("deletions in all audits", set(gone), deleted_refs(fates))
 
 
-@case()
+@case(long=True)
 def killed_again_and_again(world: World) -> None:
     """SIGKILL at chosen and at random instants, the same command again, until it ends by itself: the bucket and
     the audit are those of a run that nothing happened to."""
@@ -88,7 +86,7 @@ def killed_again_and_again(world: World) -> None:
             lambda refs=refs, steps=steps: len(bucket.refs()) <= len(refs) - steps,
         ]
         instant = instants[min(round_number, 3)]
-        wait_until(f"the instant of kill {round_number}", lambda: process.ended or instant())
+        wait_until(f"the instant of kill {round_number}", lambda p=process, i=instant: p.ended or i())
         if process.ended:
             break
         process.signal(signal.SIGKILL)

@@ -133,9 +133,9 @@ def endpoint_that_speaks_no_s3(world: World) -> None:
     retry = {"give_up_after": "2s"}
     with web_server() as port:
         endpoint = {"endpoint": f"http://127.0.0.1:{port}"}
-        refused(world.job("some-bucket", [DELETE_ALL], bucket=endpoint, retry=retry), 2, 75)
+        refused(world.job("some-bucket", [DELETE_ALL], place=endpoint, retry=retry), 2, 75)
     # The server is gone now, and its port is nobody's: an outage.
-    refused(world.job("some-bucket", [DELETE_ALL], bucket=endpoint, retry=retry), 2, 75)
+    refused(world.job("some-bucket", [DELETE_ALL], place=endpoint, retry=retry), 2, 75)
 
 
 @case()
@@ -154,7 +154,7 @@ def tiny_disk(at: Path, size_kib: int) -> Iterator[bool]:
     """A file system of a few pages; False where this process may not mount one."""
     at.mkdir()
     line = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(at)]
-    mounted = subprocess.run(line, capture_output=True).returncode == 0
+    mounted = subprocess.run(line, check=False, capture_output=True).returncode == 0
     try:
         yield mounted
     finally:
@@ -207,7 +207,7 @@ def region_and_addressing_in_the_job(world: World) -> None:
     """The job file's word is enough: no region in the environment."""
     bucket = seeded(world)
     place = {"region": world.server.region, "addressing": "path"}
-    job = world.job(bucket, [DELETE_NONCURRENT], bucket=place)
+    job = world.job(bucket, [DELETE_NONCURRENT], place=place)
     del job.env["AWS_REGION"]
     sweep(job, bucket)
 
@@ -233,7 +233,6 @@ def text_output_and_streams(world: World) -> None:
     result = exits(Process(line, job.env, job.folder).wait(), 0)
     assert "noncurrent" in result.out and "3" in result.out, f"no summary by rule: {result.tell()}"
     assert "\x1b" not in result.out + result.err, "colours without a terminal"
-
 
 
 @case()

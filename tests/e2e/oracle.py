@@ -125,7 +125,7 @@ def holds(name: str, want, history: list[Entry], index: int, survivors: list[Ent
         case "suffix":
             return any(entry.key.endswith(text) for text in as_list(want))
         case "key_glob":
-            return any(re.fullmatch(glob_to_regex(glob), entry.key, re.S) for glob in as_list(want))
+            return any(re.fullmatch(glob_to_regex(glob), entry.key, re.DOTALL) for glob in as_list(want))
         case "key_regex":
             return any(re.search(regex, entry.key) for regex in as_list(want))
         case "beyond_newest":

@@ -57,7 +57,14 @@ class Result:
         return json.loads(self.out)
 
     def tell(self) -> str:
-        return f"exit {self.code}\n  stdout: {self.out[-1500:]}\n  stderr: {self.err[-3000:]}"
+        """Short: of a summary only its numbers and words."""
+        try:
+            doc = self.doc
+            doc = doc.get("plan", doc)
+            said = ", ".join(f"{k}={v}" for k, v in doc.items() if isinstance(v, (int, str)))
+        except (ValueError, AttributeError):
+            said = self.out
+        return f"exit {self.code}\n  stdout: {said[-700:]}\n  stderr: {self.err[-1500:]}"
 
 
 @dataclass
@@ -144,6 +151,8 @@ class Process:
 
 def read_audit(path: Path) -> list[dict]:
     """By standard tools: zstd and JSON lines. A torn frame or line is an error."""
+    if path.stat().st_size == 0:
+        return []  # nothing to record, so no frame, which the zstd tool takes for a torn one
     text = subprocess.run(["zstd", "-dcq", str(path)], check=True, capture_output=True).stdout.decode()
     assert text == "" or text.endswith("\n"), f"{path.name} ends in the middle of a line"
     return [json.loads(line) for line in text.split("\n")[:-1]]

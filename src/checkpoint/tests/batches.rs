@@ -3,18 +3,8 @@
 use super::*;
 use crate::model::{Marker, SkipReason};
 
-#[tokio::test]
-async fn a_run_goes_from_page_to_batch_to_outcome_and_its_snapshot_tells_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.sqlite");
-    let journal = MemoryJournal::default();
-    let checkpoint = Checkpoint::create(&path, &header(), journal.boxed()).unwrap();
-    assert_eq!(checkpoint.state().await.unwrap().state, RunState::Running);
-    let mut changes = checkpoint.changed();
-
-    let range = checkpoint.add_ranges(vec![whole_bucket()]).await.unwrap().remove(0);
-    assert!(changes.has_changed().unwrap());
-    changes.mark_unchanged();
+/// A page that uses every field there is.
+fn rich_page(range: &RangeRow) -> PageCommit {
     let held = HeldItem { item: item("z", "v9"), action: ActionId(1) };
     let tail = Tail {
         phase: Phase::Latest,
@@ -34,7 +24,7 @@ async fn a_run_goes_from_page_to_batch_to_outcome_and_its_snapshot_tells_the_sam
         undecided: 1,
         ..range.clone()
     };
-    let mut page = page(&range, new, vec![elders(0, items("a", 3))], &["k1", "k2"]);
+    let mut page = page(range, new, vec![elders(0, items("a", 3))], &["k1", "k2"]);
     page.samples = vec![Sample {
         rule: RuleId(0),
         key: "a/0000".into(),
@@ -43,6 +33,22 @@ async fn a_run_goes_from_page_to_batch_to_outcome_and_its_snapshot_tells_the_sam
         size: 10,
         last_modified: at(500),
     }];
+    page
+}
+
+#[tokio::test]
+async fn a_run_goes_from_page_to_batch_to_outcome_and_its_snapshot_tells_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    let journal = MemoryJournal::default();
+    let checkpoint = Checkpoint::create(&path, &header(), journal.boxed()).unwrap();
+    assert_eq!(checkpoint.state().await.unwrap().state, RunState::Running);
+    let mut changes = checkpoint.changed();
+
+    let range = checkpoint.add_ranges(vec![whole_bucket()]).await.unwrap().remove(0);
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    let page = rich_page(&range);
     let expected = page.range.clone();
     let samples = page.samples.clone();
     checkpoint.commit_page(page).await.unwrap();
@@ -77,11 +83,15 @@ async fn a_run_goes_from_page_to_batch_to_outcome_and_its_snapshot_tells_the_sam
     drop(live);
     checkpoint.close().await.unwrap();
 
-    let snapshot = Snapshot::open(&path).unwrap();
+    compare(&Snapshot::open(&path).unwrap(), &totals, expected, &samples);
+}
+
+/// What the file of that run says when it is closed.
+fn compare(snapshot: &Snapshot, totals: &Totals, range: RangeRow, samples: &[Sample]) {
     snapshot.check().unwrap();
     assert_eq!(snapshot.header().unwrap(), header());
-    assert_eq!(snapshot.totals().unwrap(), totals);
-    assert_eq!(snapshot.ranges().unwrap(), [expected]);
+    assert_eq!(&snapshot.totals().unwrap(), totals);
+    assert_eq!(snapshot.ranges().unwrap(), [range]);
     assert_eq!(snapshot.samples().unwrap(), samples);
     assert_eq!(snapshot.note("window").unwrap().as_deref(), Some("{\"x\":1}"));
     assert_eq!(snapshot.note("none").unwrap(), None);

@@ -336,7 +336,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn the_checkpoint_does_what_the_model_does(ops in proptest::collection::vec(op(), 1..60)) {
