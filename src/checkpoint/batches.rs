@@ -12,10 +12,26 @@ use crate::model::{ActionId, Batch, Fate, Item, Kind, Outcome, Phase, Record, Ti
 /// A batch that is handed out.
 const CLAIMED: i64 = 1;
 
-pub(super) fn claim(store: &mut Store, max_batches: usize, now: Timestamp) -> Result<Claims, Fault> {
+/// Which batches a claim is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted {
+    /// Those that are due for another try, then new ones.
+    All,
+    /// Those that are due for another try.
+    Retries,
+}
+
+pub(super) fn claim(
+    store: &mut Store,
+    max_batches: usize,
+    now: Timestamp,
+    wanted: Wanted,
+) -> Result<Claims, Fault> {
     let mut batches = Vec::new();
-    let found = take_due(store, max_batches, now, &mut batches)
-        .and_then(|()| take_fresh(store, max_batches, &mut batches));
+    let found = take_due(store, max_batches, now, &mut batches).and_then(|()| match wanted {
+        Wanted::All => take_fresh(store, max_batches, &mut batches),
+        Wanted::Retries => Ok(()),
+    });
     if let Err(fault) = found {
         // One batch does not decode: the others must not stay marked as handed out.
         for claimed in &batches {
@@ -31,7 +47,7 @@ pub(super) fn claim(store: &mut Store, max_batches: usize, now: Timestamp) -> Re
     if !batches.is_empty() {
         store.touch();
     }
-    Ok(Claims { next_ready: next_ready(store, now)?, open: store.totals.open_batches, batches })
+    Ok(Claims { next_ready: next_ready(store, now, wanted)?, open: store.totals.open_batches, batches })
 }
 
 /// Batches that are due for another try, the longest due first.
@@ -105,10 +121,10 @@ fn with_failed_elder(store: &Store, batch: &Batch) -> Result<Vec<usize>, Fault> 
     Ok(blocked)
 }
 
-fn next_ready(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
+fn next_ready(store: &Store, now: Timestamp, wanted: Wanted) -> Result<Option<Timestamp>, Fault> {
     let sql = "SELECT EXISTS (SELECT 1 FROM batch INDEXED BY batch_fresh \
                WHERE state = 0 AND not_before_ms IS NULL)";
-    if store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))? {
+    if wanted == Wanted::All && store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))? {
         return Ok(Some(now));
     }
     let sql = "SELECT not_before_ms FROM batch INDEXED BY batch_due \

@@ -172,7 +172,16 @@ impl Checkpoint {
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
     pub async fn claim(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.call(move |store| commands::claim(store, max_batches, now)).await
+        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::All)).await
+    }
+
+    /// As [`Checkpoint::claim`], but hands out only batches that are due for another try, and
+    /// [`Claims::next_ready`] speaks of those alone.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::claim`].
+    pub async fn claim_retries(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
+        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries)).await
     }
 
     /// Gives back batches that were handed out and not sent; no attempt is counted.

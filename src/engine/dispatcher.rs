@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::checkpoint::{ClaimedBatch, Claims};
-use crate::model::Batch;
+use crate::model::{Batch, Timestamp};
 
 use super::Ending;
 use super::budget::Grant;
@@ -35,76 +35,96 @@ fn wanted(claimed: &ClaimedBatch) -> Vec<u64> {
     items.filter(|(at, _)| !claimed.blocked.contains(at)).map(|(_, item)| item.size).collect()
 }
 
+/// What became of an attempt to hand out a batch.
+enum HandedOut {
+    /// A worker has it.
+    Yes,
+    /// The budget has no room for it now.
+    NoRoom(ClaimedBatch),
+    /// The run stops.
+    Stopped(ClaimedBatch),
+}
+
 /// Runs until everything is settled or the run is told to stop.
 pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
     let mut moved = ctx.moved.subscribe();
+    // What the budget has no room for. Meanwhile only batches that came back are claimed: they bring
+    // their own reservation along, and it may be theirs that leaves no room.
+    let mut aside: Vec<ClaimedBatch> = Vec::new();
     while ctx.stop.level() == Level::Run {
         moved.borrow_and_update();
         // Read before the claim: a page committed in between would be missed the other way round.
         let listing_done = ctx.listing_done.load(Ordering::Acquire);
-        let claims = match ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await {
+        let claims = if aside.is_empty() {
+            ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await
+        } else {
+            ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now()).await
+        };
+        let Claims { batches, next_ready, open } = match claims {
             Ok(claims) => claims,
             Err(error) => return ctx.checkpoint_failed(&error),
         };
-        if claims.batches.is_empty() {
-            if listing_done && claims.open == 0 {
-                return;
-            }
-            wait(&ctx, &mut moved, &claims).await;
-            continue;
+        if listing_done && open == 0 {
+            return;
         }
-        let mut claimed = claims.batches.into_iter();
-        while let Some(batch) = claimed.next() {
-            if let Some(unsent) = hand_out(&ctx, &workers, &mut moved, batch).await {
-                let ids = std::iter::once(unsent).chain(claimed.map(|claimed| claimed.batch.id)).collect();
-                if let Err(error) = ctx.checkpoint.release(ids).await {
-                    ctx.checkpoint_failed(&error);
-                }
-                return;
+        let mut has_moved = false;
+        let mut unsent = Vec::new();
+        for batch in batches.into_iter().chain(std::mem::take(&mut aside)) {
+            match hand_out(&ctx, &workers, batch).await {
+                HandedOut::Yes => has_moved = true,
+                HandedOut::NoRoom(batch) => aside.push(batch),
+                HandedOut::Stopped(batch) => unsent.push(batch.batch.id),
             }
         }
+        if !unsent.is_empty() {
+            unsent.extend(aside.iter().map(|claimed| claimed.batch.id));
+            return give_back(&ctx, unsent).await;
+        }
+        if !has_moved {
+            wait(&ctx, &mut moved, next_ready).await;
+        }
+    }
+    give_back(&ctx, aside.iter().map(|claimed| claimed.batch.id).collect()).await;
+}
+
+async fn give_back(ctx: &Context, ids: Vec<i64>) {
+    if !ids.is_empty()
+        && let Err(error) = ctx.checkpoint.release(ids).await
+    {
+        ctx.checkpoint_failed(&error);
     }
 }
 
-/// `Some(id)` where the batch was not handed out because the run stops.
-async fn hand_out(
-    ctx: &Context,
-    workers: &mpsc::Sender<Work>,
-    moved: &mut watch::Receiver<u64>,
-    claimed: ClaimedBatch,
-) -> Option<i64> {
+async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedBatch) -> HandedOut {
+    if ctx.stop.level() > Level::Run {
+        return HandedOut::Stopped(claimed);
+    }
     let id = claimed.batch.id;
-    let sizes = wanted(&claimed);
-    let granted = loop {
-        if ctx.stop.level() > Level::Run {
-            return Some(id);
-        }
-        moved.borrow_and_update();
-        let grant = locked(&ctx.budget).grant(id, &sizes, ctx.listing());
-        match grant {
-            Grant::Items(granted) => break granted,
-            Grant::Spent(limit) => {
-                ctx.stop.drain(Ending::Budget(format!("budget.{limit} is reached")));
-                return Some(id);
-            }
-            Grant::Wait => {
-                tokio::select! {
-                    changed = moved.changed() => if changed.is_err() { return Some(id) },
-                    () = ctx.stop.reached(Level::Drain) => {}
-                }
-            }
+    let grant = locked(&ctx.budget).grant(id, &wanted(&claimed), ctx.listing());
+    let granted = match grant {
+        Grant::Items(granted) => granted,
+        Grant::Wait => return HandedOut::NoRoom(claimed),
+        Grant::Spent(limit) => {
+            ctx.stop.drain(Ending::Budget(format!("budget.{limit} is reached")));
+            return HandedOut::Stopped(claimed);
         }
     };
-    let work = Work { batch: claimed.batch, blocked: claimed.blocked, granted };
-    tokio::select! {
-        sent = workers.send(work) => sent.is_err().then_some(id),
-        () = ctx.stop.reached(Level::Drain) => Some(id),
+    let permit = tokio::select! {
+        permit = workers.reserve() => permit,
+        () = ctx.stop.reached(Level::Drain) => return HandedOut::Stopped(claimed),
+    };
+    match permit {
+        Ok(permit) => {
+            permit.send(Work { batch: claimed.batch, blocked: claimed.blocked, granted });
+            HandedOut::Yes
+        }
+        Err(_) => HandedOut::Stopped(claimed),
     }
 }
 
 /// Waits for something to be committed, or for the next not-before time.
-async fn wait(ctx: &Context, moved: &mut watch::Receiver<u64>, claims: &Claims) {
-    let nap = claims.next_ready.map_or(NAP_MAX, |at| at.since(ctx.now()).unwrap_or_default().min(NAP_MAX));
+async fn wait(ctx: &Context, moved: &mut watch::Receiver<u64>, next_ready: Option<Timestamp>) {
+    let nap = next_ready.map_or(NAP_MAX, |at| at.since(ctx.now()).unwrap_or_default().min(NAP_MAX));
     tokio::select! {
         _changed = moved.changed() => {}
         () = tokio::time::sleep(nap.max(Duration::from_millis(1))) => {}
