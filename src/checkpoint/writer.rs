@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
-    Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, StateRow, Totals,
+    Amount, Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, StateRow,
+    Totals,
 };
 use super::{commands, rows};
 use crate::model::{Journal, Timestamp};
@@ -190,6 +191,23 @@ impl Checkpoint {
     /// Those of the storage; `Bug` where one is not handed out: then none is given back.
     pub async fn release(&self, batch_ids: Vec<i64>) -> Result<(), CheckpointError> {
         self.call(move |store| commands::release(store, &batch_ids)).await
+    }
+
+    /// Notes that the first `granted` items of a batch that was handed out may be sent from now on.
+    /// Only budgets need it: after a crash they count what may have been applied.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the batch is not handed out.
+    pub async fn note_granted(&self, batch: i64, granted: usize) -> Result<(), CheckpointError> {
+        self.call(move |store| commands::note_granted(store, batch, granted)).await
+    }
+
+    /// What may have been sent of each batch without its outcome being known, by the batch's id.
+    ///
+    /// # Errors
+    /// Those of the storage; `Corrupt` where the items of a batch do not decode.
+    pub async fn maybe_sent(&self) -> Result<Vec<(i64, Amount)>, CheckpointError> {
+        self.call(commands::maybe_sent).await
     }
 
     /// Commits what became of a batch: its outcomes, and when the rest may be tried again.

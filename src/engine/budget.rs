@@ -18,8 +18,8 @@ pub(super) struct Load {
 
 impl Load {
     fn add(&mut self, other: Self) {
-        self.versions += other.versions;
-        self.bytes += other.bytes;
+        self.versions = self.versions.saturating_add(other.versions);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
     fn sub(&mut self, other: Self) {
@@ -84,18 +84,34 @@ impl Budget {
         }
     }
 
+    /// Keeps what an earlier process may have sent of a batch without learning its outcome.
+    pub(super) fn reserve(&mut self, batch: i64, load: Load) {
+        self.reserved_sum.add(load);
+        if let Some(former) = self.reserved.insert(batch, load) {
+            self.reserved_sum.sub(former);
+        }
+    }
+
+    /// Whether there is anything to keep to: without a limit nothing needs to be durable.
+    pub(super) const fn is_limited(&self) -> bool {
+        self.limits.versions_max.is_some()
+            || self.limits.bytes_max.is_some()
+            || self.limits.share_max.is_some()
+    }
+
     /// Reserves as many of the first items of a batch as fit. A batch that comes back brings its
     /// former reservation along.
     pub(super) fn grant(&mut self, batch: i64, sizes_bytes: &[u64], listing: Listing) -> Grant {
-        if let Some(former) = self.reserved.remove(&batch) {
-            self.reserved_sum.sub(former);
-        }
+        // What may have been applied already costs nothing more when it is sent again.
+        let former = self.reserved.remove(&batch).unwrap_or_default();
+        self.reserved_sum.sub(former);
         let mut wanted = Load::default();
         let mut short = None;
         let mut granted = 0;
         for size in sizes_bytes {
-            let next = Load { versions: wanted.versions + 1, bytes: wanted.bytes + size };
-            if let Some(limit) = self.exceeded_by(next, listing) {
+            let next = Load { versions: wanted.versions + 1, bytes: wanted.bytes.saturating_add(*size) };
+            let is_paid = next.versions <= former.versions;
+            if let Some(limit) = self.exceeded_by(next, listing).filter(|_| !is_paid) {
                 short = Some(limit);
                 break;
             }

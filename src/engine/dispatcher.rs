@@ -105,10 +105,25 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
         Grant::Items(granted) => granted,
         Grant::Wait => return HandedOut::NoRoom(claimed),
         Grant::Spent(limit) => {
-            ctx.stop.drain(Ending::Budget(format!("budget.{limit} is reached")));
+            let max = ctx.job.budget.max_bytes.unwrap_or(u64::MAX);
+            let text = match claimed.batch.items.iter().find(|item| item.size > max) {
+                Some(item) => format!(
+                    "budget.max_bytes is less than the {} bytes of key \"{}\", version {}: raise it, or keep that key by a rule",
+                    item.size, item.key, item.version_id
+                ),
+                None => format!("budget.{limit} is reached"),
+            };
+            ctx.stop.drain(Ending::Budget(text));
             return HandedOut::Stopped(claimed);
         }
     };
+    if granted > 0
+        && locked(&ctx.budget).is_limited()
+        && let Err(error) = ctx.checkpoint.note_granted(id, granted).await
+    {
+        ctx.checkpoint_failed(&error);
+        return HandedOut::Stopped(claimed);
+    }
     let permit = tokio::select! {
         permit = workers.reserve() => permit,
         () = ctx.stop.reached(Level::Drain) => return HandedOut::Stopped(claimed),

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
 use crate::job::Job;
-use crate::model::{Key, Timestamp, VersioningStatus};
+use crate::model::{Class, Key, Timestamp, VersioningStatus};
 use crate::rules::{PageOrder, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::Progress;
@@ -106,6 +106,10 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         job.budget.stop_on_failures.map(|stop| FailureLimit { after: stop.after, share: stop.share });
     let deadline =
         window.and_then(|window| Some(Timestamp::from_millis(window.started_ms).plus(job.budget.deadline?)));
+    let mut budget = Budget::new(limits, spent, done.versions);
+    for (batch, amount) in checkpoint.maybe_sent().await? {
+        budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
+    }
     let rules = Rules {
         rules: job.rules.clone(),
         policy: Policy {
@@ -122,14 +126,14 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         caller,
         checkpoint,
         stop,
-        budget: Mutex::new(Budget::new(limits, spent, done.versions)),
+        budget: Mutex::new(budget),
         breaker: Mutex::new(Breaker::new(failures, facts.object_lock)),
         page_order: Mutex::new(PageOrder::default()),
         single_deletes: AtomicBool::new(false),
         pending: AtomicU64::new(totals.planned().versions - totals.settled().versions),
         listed: AtomicU64::new(totals.listed().versions),
         listing_done: AtomicBool::new(!list),
-        planner_paused: AtomicBool::new(false),
+        planners_paused: AtomicU64::new(0),
         moved: watch::Sender::new(0),
         job,
     });
@@ -350,13 +354,14 @@ async fn watch_status(ctx: Arc<Context>, began_with: VersioningStatus) {
     loop {
         tokio::time::sleep(STATUS_INTERVAL).await;
         let client = &ctx.caller.client;
-        match ctx.caller.call(Operation::GetBucketVersioning, 0, || client.bucket_versioning()).await {
-            Ok(now) if now.status != began_with => ctx.stop.abort(Ending::Tripwire(format!(
+        match ctx.caller.call(Operation::GetBucketVersioning, 0, None, || client.bucket_versioning()).await {
+            Ok(Some(now)) if now.status != began_with => ctx.stop.abort(Ending::Tripwire(format!(
                 "the bucket's versioning was {} when the run began and is {} now",
                 preflight::word(began_with),
                 preflight::word(now.status)
             ))),
             Ok(_) => {}
+            Err(error) if error.class == Class::Stop => ctx.end_by(&error),
             Err(error) => tracing::warn!("the versioning status could not be read: {error}"),
         }
     }
