@@ -1,7 +1,7 @@
 //! SIGKILL at any instant, then the same command again: the bucket, the audit and the books end as
 //! if nothing had happened.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Whole runs against the oracle, version by version: every kind of rule, every bound of the
 //! listing, every server that the sandbox can take after.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
 
