@@ -116,7 +116,7 @@ impl Store {
         connection.execute(sql, [Count(epoch)])?;
         connection
             .execute("UPDATE batch SET not_before_ms = 0 WHERE granted > 0 AND not_before_ms IS NULL", [])?;
-        let sql = "UPDATE batch SET first_attempt_ms = NULL, attempts = 0 WHERE first_attempt_ms IS NOT NULL";
+        let sql = "UPDATE batch SET first_attempt_ms = NULL WHERE first_attempt_ms IS NOT NULL";
         connection.execute(sql, [])?;
         let ranges = range_books(&connection, &mut codec)?;
         let totals = totals(&connection)?;

@@ -331,6 +331,8 @@ impl World {
         self.model.turn = 0;
         for batch in &mut self.model.batches {
             batch.is_claimed = false;
+            // The time that no process worked counts for no item.
+            batch.first_attempt = None;
         }
     }
 }
