@@ -220,7 +220,7 @@ fn a_budget_holds_across_a_kill() {
         oplog.iter().filter(|record| record.effect == Effect::Deleted).count()
     };
     let mut running = world.start_run(&job);
-    wait_until("the deletions", || deleted() == 100 + 50 || deleted() == 200 || running.has_ended());
+    wait_until("the deletions", || deleted() == 200 || running.has_ended());
     assert!(running.kill().was_killed());
     world.sandbox.set_faults(Faults::default());
     world.run(&job).expect(78);

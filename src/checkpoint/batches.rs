@@ -154,6 +154,20 @@ pub(super) fn release(store: &mut Store, batch_ids: &[i64]) -> Result<(), Fault>
     Ok(())
 }
 
+/// What those of the batches hold that wait for another try.
+pub(super) fn retry_amounts(store: &Store, batch_ids: &[i64]) -> Result<Vec<(i64, Amount)>, Fault> {
+    let sql = "SELECT n, bytes FROM batch WHERE id = ?1 AND not_before_ms IS NOT NULL";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut found = Vec::new();
+    for id in batch_ids {
+        let amount = statement.query_row([id], |row| {
+            Ok(Amount { versions: row.get::<_, Count>(0)?.0, bytes: row.get::<_, Count>(1)?.0, keys: 0 })
+        });
+        found.extend(amount.optional()?.map(|amount| (*id, amount)));
+    }
+    Ok(found)
+}
+
 fn claimed_amount(store: &Store, id: i64) -> Result<Option<Amount>, Fault> {
     let sql = "SELECT n, bytes FROM batch WHERE id = ?1 AND state = 1";
     let found = store.connection.prepare_cached(sql)?.query_row([id], |row| {

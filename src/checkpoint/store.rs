@@ -110,7 +110,9 @@ impl Store {
         let epoch = epoch.0 + 1;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         connection.execute("UPDATE run SET epoch = ?1, clean = 0", [Count(epoch)])?;
-        let sql = "UPDATE batch INDEXED BY batch_claimed SET state = 0, epoch = ?1 WHERE state = 1";
+        // What may have been sent is due at once: its outcome is known before anything new is sent.
+        let sql = "UPDATE batch INDEXED BY batch_claimed \
+                   SET state = 0, not_before_ms = ifnull(not_before_ms, 0), epoch = ?1 WHERE state = 1";
         connection.execute(sql, [Count(epoch)])?;
         let ranges = range_books(&connection, &mut codec)?;
         let totals = totals(&connection)?;

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
-    Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, StateRow, Totals,
+    Amount, Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, StateRow,
+    Totals,
 };
 use super::{commands, rows};
 use crate::model::{Journal, Timestamp};
@@ -166,8 +167,8 @@ impl Checkpoint {
     }
 
     /// Hands out batches that may be sent at `now`: batches that are due for another try first,
-    /// then new ones, oldest first within a range, the ranges taking turns. A batch of latest items
-    /// is handed out only after all batches of its elders are settled.
+    /// then new ones, oldest first within a range, the ranges taking turns. What a process that was
+    /// killed had been handed out is due for another try. A batch of latest items is handed out only after all batches of its elders are settled.
     ///
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
@@ -182,6 +183,15 @@ impl Checkpoint {
     /// Those of [`Checkpoint::claim`].
     pub async fn claim_retries(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
         self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries)).await
+    }
+
+    /// How much each of these batches still holds, where it may have been sent before; batches that
+    /// are settled, or were never handed out to be sent, are left out.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn retry_amounts(&self, batch_ids: Vec<i64>) -> Result<Vec<(i64, Amount)>, CheckpointError> {
+        self.call(move |store| commands::retry_amounts(store, &batch_ids)).await
     }
 
     /// Gives back batches that were handed out and not sent; no attempt is counted.

@@ -11,7 +11,7 @@ use crate::checkpoint::{ClaimedBatch, Claims};
 use crate::model::{Batch, Timestamp};
 
 use super::Ending;
-use super::budget::Grant;
+use super::budget::{Grant, Load};
 use super::context::{Context, locked};
 use super::stop::Level;
 
@@ -19,6 +19,9 @@ use super::stop::Level;
 const CLAIM_MAX: usize = 16;
 /// Longest wait for a not-before time, so that a clock that was corrected is noticed.
 const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// The note of the checkpoint that holds the grants whose outcome is not known.
+pub(super) const GRANTS_NOTE: &str = "budget_grants";
 
 /// A batch with what may be sent of it.
 pub(super) struct Work {
@@ -33,16 +36,6 @@ pub(super) struct Work {
 fn wanted(claimed: &ClaimedBatch) -> Vec<u64> {
     let items = claimed.batch.items.iter().enumerate();
     items.filter(|(at, _)| !claimed.blocked.contains(at)).map(|(_, item)| item.size).collect()
-}
-
-/// What became of an attempt to hand out a batch.
-enum HandedOut {
-    /// A worker has it.
-    Yes,
-    /// The budget has no room for it now.
-    NoRoom(ClaimedBatch),
-    /// The run stops.
-    Stopped(ClaimedBatch),
 }
 
 /// Runs until everything is settled or the run is told to stop.
@@ -67,24 +60,63 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         if listing_done && open == 0 {
             return;
         }
-        let mut has_moved = false;
-        let mut unsent = Vec::new();
-        for batch in batches.into_iter().chain(std::mem::take(&mut aside)) {
-            match hand_out(&ctx, &workers, batch).await {
-                HandedOut::Yes => has_moved = true,
-                HandedOut::NoRoom(batch) => aside.push(batch),
-                HandedOut::Stopped(batch) => unsent.push(batch.batch.id),
-            }
-        }
-        if !unsent.is_empty() {
-            unsent.extend(aside.iter().map(|claimed| claimed.batch.id));
-            return give_back(&ctx, unsent).await;
-        }
-        if !has_moved {
+        let granted = grant(&ctx, batches, &mut aside);
+        if granted.is_empty() {
             wait(&ctx, &mut moved, next_ready).await;
+            continue;
+        }
+        let note = serde_json::to_string(locked(&ctx.budget).grants()).unwrap_or_default();
+        if locked(&ctx.budget).is_limited()
+            && let Err(error) = ctx.checkpoint.put_note(GRANTS_NOTE, note).await
+        {
+            return ctx.checkpoint_failed(&error);
+        }
+        let unsent = hand_out(&ctx, &workers, granted).await;
+        if !unsent.is_empty() {
+            give_back(&ctx, unsent).await;
+            break;
         }
     }
     give_back(&ctx, aside.iter().map(|claimed| claimed.batch.id).collect()).await;
+}
+
+/// Asks the budget for each batch. Those that it has no room for are put aside.
+fn grant(ctx: &Context, batches: Vec<ClaimedBatch>, aside: &mut Vec<ClaimedBatch>) -> Vec<Work> {
+    let mut granted = Vec::new();
+    for claimed in batches.into_iter().chain(std::mem::take(aside)) {
+        let all = Load { versions: claimed.batch.items.len() as u64, bytes: claimed.batch.bytes() };
+        let answer = locked(&ctx.budget).grant(claimed.batch.id, &wanted(&claimed), all, ctx.listing());
+        match answer {
+            Grant::Items(items) => {
+                granted.push(Work { batch: claimed.batch, blocked: claimed.blocked, granted: items });
+            }
+            Grant::Wait => aside.push(claimed),
+            Grant::Spent(limit) => {
+                ctx.stop.drain(Ending::Budget(format!("budget.{limit} is reached")));
+                aside.push(claimed);
+            }
+        }
+    }
+    granted
+}
+
+/// Gives the work to the workers; the batches that were not handed out because the run stops.
+async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, granted: Vec<Work>) -> Vec<i64> {
+    let mut unsent = Vec::new();
+    for work in granted {
+        if ctx.stop.level() > Level::Run {
+            unsent.push(work.batch.id);
+            continue;
+        }
+        tokio::select! {
+            permit = workers.reserve() => match permit {
+                Ok(permit) => permit.send(work),
+                Err(_) => unsent.push(work.batch.id),
+            },
+            () = ctx.stop.reached(Level::Drain) => unsent.push(work.batch.id),
+        }
+    }
+    unsent
 }
 
 async fn give_back(ctx: &Context, ids: Vec<i64>) {
@@ -92,33 +124,6 @@ async fn give_back(ctx: &Context, ids: Vec<i64>) {
         && let Err(error) = ctx.checkpoint.release(ids).await
     {
         ctx.checkpoint_failed(&error);
-    }
-}
-
-async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedBatch) -> HandedOut {
-    if ctx.stop.level() > Level::Run {
-        return HandedOut::Stopped(claimed);
-    }
-    let id = claimed.batch.id;
-    let grant = locked(&ctx.budget).grant(id, &wanted(&claimed), ctx.listing());
-    let granted = match grant {
-        Grant::Items(granted) => granted,
-        Grant::Wait => return HandedOut::NoRoom(claimed),
-        Grant::Spent(limit) => {
-            ctx.stop.drain(Ending::Budget(format!("budget.{limit} is reached")));
-            return HandedOut::Stopped(claimed);
-        }
-    };
-    let permit = tokio::select! {
-        permit = workers.reserve() => permit,
-        () = ctx.stop.reached(Level::Drain) => return HandedOut::Stopped(claimed),
-    };
-    match permit {
-        Ok(permit) => {
-            permit.send(Work { batch: claimed.batch, blocked: claimed.blocked, granted });
-            HandedOut::Yes
-        }
-        Err(_) => HandedOut::Stopped(claimed),
     }
 }
 

@@ -18,9 +18,10 @@ use crate::s3::Operation;
 use crate::telemetry::Progress;
 
 use super::breaker::{Breaker, FailureLimit};
-use super::budget::{Budget, Limits, Load};
+use super::budget::{Budget, Grants, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
+use super::dispatcher::GRANTS_NOTE;
 use super::errors::ending_of_checkpoint;
 use super::preflight::{self, BucketFacts};
 use super::session::Confirm;
@@ -115,6 +116,10 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
             suspended: facts.versioning == VersioningStatus::Suspended,
         },
     };
+    let mut budget = Budget::new(limits, spent, done.versions);
+    if budget.is_limited() {
+        restore_grants(&checkpoint, &mut budget).await?;
+    }
     let open: VecDeque<_> = ranges.into_iter().filter(|range| !range.done).collect();
     let list = list && !open.is_empty();
     let ctx = Arc::new(Context {
@@ -122,7 +127,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         caller,
         checkpoint,
         stop,
-        budget: Mutex::new(Budget::new(limits, spent, done.versions)),
+        budget: Mutex::new(budget),
         breaker: Mutex::new(Breaker::new(failures, facts.object_lock)),
         page_order: Mutex::new(PageOrder::default()),
         single_deletes: AtomicBool::new(false),
@@ -185,6 +190,18 @@ async fn open_window(
     let text = serde_json::to_string(&window).unwrap_or_default();
     checkpoint.put_note(WINDOW_NOTE, text).await?;
     Ok(Some(window))
+}
+
+/// What a former process may have sent without learning the outcome keeps its room in the budget.
+async fn restore_grants(checkpoint: &Checkpoint, budget: &mut Budget) -> Result<(), CheckpointError> {
+    let text = checkpoint.note(GRANTS_NOTE).await?;
+    let grants: Grants = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    for (batch, left) in checkpoint.retry_amounts(grants.keys().copied().collect()).await? {
+        if let Some(grant) = grants.get(&batch) {
+            budget.restore(batch, *grant, Load { versions: left.versions, bytes: left.bytes });
+        }
+    }
+    Ok(())
 }
 
 /// A window whose deadline passed long ago belongs to another night: a run that crashed then may

@@ -330,7 +330,9 @@ impl World {
         assert_eq!(self.checkpoint.ranges().await.unwrap(), self.model.ranges);
         self.model.turn = 0;
         for batch in &mut self.model.batches {
-            batch.is_claimed = false;
+            if std::mem::take(&mut batch.is_claimed) {
+                batch.not_before = batch.not_before.or(Some(0));
+            }
         }
     }
 }
