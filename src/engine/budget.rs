@@ -220,6 +220,25 @@ mod tests {
         assert_eq!(budget.grant(1, &[1; 8], ended), Grant::Items(4));
     }
 
+    #[test]
+    fn what_a_former_process_may_have_sent_keeps_its_room() {
+        let mut budget = versions(200);
+        budget.reserve(1, Load { versions: 150, bytes: 150 });
+        budget.reserve(2, Load { versions: 50, bytes: 50 });
+        assert_eq!(budget.grant(3, &[1; 50], STILL), Grant::Wait);
+        assert_eq!(budget.grant(1, &[1; 300], STILL), Grant::Items(150));
+        assert_eq!(budget.grant(2, &[1; 50], STILL), Grant::Items(50));
+    }
+
+    #[test]
+    fn what_may_be_gone_is_sent_again_even_where_the_budget_was_lowered() {
+        let mut budget = versions(5);
+        budget.reserve(1, Load { versions: 10, bytes: 10 });
+        budget.reserve(2, Load { versions: 10, bytes: 10 });
+        assert_eq!(budget.grant(1, &[1; 20], STILL), Grant::Items(10));
+        assert_eq!(budget.grant(2, &[1; 20], STILL), Grant::Items(10));
+    }
+
     proptest! {
         #[test]
         fn no_interleaving_exceeds_a_limit(

@@ -57,6 +57,12 @@ pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
             client.bucket()
         )));
     }
+    if !client.knows_server_time() {
+        return Err(Ending::Usage(
+            "the server sends no Date header: what is newer than the run cannot be told. Nothing was done"
+                .into(),
+        ));
+    }
     let object_lock =
         match caller.call(Operation::GetObjectLockConfiguration, 0, None, || client.object_lock()).await {
             Ok(enabled) => enabled.unwrap_or_default(),
