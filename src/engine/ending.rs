@@ -19,6 +19,8 @@ pub enum Ending {
     LocalIo(String),
     /// A signal, or an outage that lasted too long. The same command goes on from here.
     Interrupted(String),
+    /// The user was asked and said no: the plan is given up, nothing of it was sent.
+    Declined,
     /// Something happened that must not: the run ended at once, and nothing more was sent.
     Tripwire(String),
     /// Credentials or permissions.
@@ -40,7 +42,7 @@ impl Ending {
             Self::Bug(_) => 70,
             Self::Locked(_) => 73,
             Self::LocalIo(_) => 74,
-            Self::Interrupted(_) => 75,
+            Self::Interrupted(_) | Self::Declined => 75,
             Self::Tripwire(_) => 76,
             Self::Credentials(_) => 77,
             Self::Budget(_) | Self::Failures(_) => 78,
@@ -58,6 +60,7 @@ impl Ending {
             Self::Locked(_) => "locked",
             Self::LocalIo(_) => "local-io",
             Self::Interrupted(_) => "interrupted",
+            Self::Declined => "declined",
             Self::Tripwire(_) => "tripwire",
             Self::Credentials(_) => "credentials",
             Self::Budget(_) => "budget",
@@ -69,6 +72,7 @@ impl Ending {
     pub fn message(&self) -> String {
         match self {
             Self::Done => String::new(),
+            Self::Declined => "not confirmed: this command deleted nothing, and its plan is given up".into(),
             Self::DoneWithFailures(n) => format!("{n} versions failed or were skipped"),
             Self::Usage(text)
             | Self::Bug(text)

@@ -297,7 +297,7 @@ async fn carry_out(ctx: Arc<Context>, confirm: Option<Confirm>) {
     if let Some(confirm) = confirm
         && !confirmed(&ctx, confirm).await
     {
-        ctx.stop.drain(Ending::Interrupted("not confirmed: nothing was deleted".into()));
+        ctx.stop.drain(Ending::Declined);
         return;
     }
     let concurrency = ctx.job.limits.concurrency;

@@ -143,14 +143,20 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     Ok(ended)
 }
 
-/// Writes the end into the checkpoint, then closes it.
-async fn close(checkpoint: Checkpoint, ending: Ending, at: Timestamp, planning: bool) -> (Ending, Timestamp) {
-    let state = match (&ending, planning) {
+/// Where a run stands after this end.
+const fn state_after(ending: &Ending, planning: bool) -> RunState {
+    match (ending, planning) {
         (Ending::Done | Ending::DoneWithFailures(_), false) => RunState::Done,
         (Ending::Done | Ending::DoneWithFailures(_), true) => RunState::Planned,
+        (Ending::Declined, _) => RunState::Abandoned,
         (_, true) => RunState::Planning,
         (_, false) => RunState::Stopped,
-    };
+    }
+}
+
+/// Writes the end into the checkpoint, then closes it.
+async fn close(checkpoint: Checkpoint, ending: Ending, at: Timestamp, planning: bool) -> (Ending, Timestamp) {
+    let state = state_after(&ending, planning);
     let reason = Some(ending.message()).filter(|text| !text.is_empty());
     let closed = async {
         checkpoint.set_state(state, reason, Some(i32::from(ending.exit_code())), at).await?;
@@ -284,4 +290,18 @@ fn journal(job: &Job, files: &RunFiles) -> Result<Option<Box<dyn Journal>>, Endi
     let file = AuditFile::open(&files.audit, level, names)
         .map_err(|error| Ending::LocalIo(format!("the audit {}: {error}", files.audit.display())))?;
     Ok(Some(Box::new(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_was_declined_is_no_obstacle_for_another_job() {
+        assert!(state_after(&Ending::Declined, false).is_ended());
+        let interrupted = Ending::Interrupted("SIGINT".into());
+        assert_eq!(state_after(&interrupted, false), RunState::Stopped);
+        assert_eq!(state_after(&interrupted, true), RunState::Planning);
+        assert_eq!(state_after(&Ending::Done, true), RunState::Planned);
+    }
 }
