@@ -179,8 +179,10 @@ impl Budget {
     }
 
     /// Books the outcome of a batch: `done` was deleted, `open` was sent and may have been applied
-    /// without a word, the rest of the reservation is free again.
-    pub(super) fn settle(&mut self, batch: i64, done: Load, open: Load) {
+    /// without a word, the rest of the reservation is free again. To be called before the outcome is
+    /// committed: from then on the rest of the batch may be handed out again, and this reservation
+    /// would be taken for one of the rest. Returns the grant, for [`Budget::confirm`].
+    pub(super) fn settle(&mut self, batch: i64, done: Load, open: Load) -> Option<Granted> {
         if let Some(former) = self.reserved.remove(&batch) {
             self.reserved_sum.sub(former);
         }
@@ -188,7 +190,15 @@ impl Budget {
         if open.versions > 0 {
             self.reserved.insert(batch, open);
             self.reserved_sum.add(open);
-        } else {
+            return None;
+        }
+        self.grants.get(&batch).copied()
+    }
+
+    /// The outcome of a batch is committed: this grant need not be remembered. One that was made
+    /// since for the rest of the batch stays.
+    pub(super) fn confirm(&mut self, batch: i64, grant: Granted) {
+        if self.grants.get(&batch) == Some(&grant) {
             self.grants.remove(&batch);
         }
     }
@@ -266,6 +276,23 @@ mod tests {
         assert_eq!(budget.grant(5, &[1; 1000], OF, STILL), Grant::Wait);
         assert_eq!(budget.grant(2, &[1; 510], OF, STILL), Grant::Items(10));
         assert_eq!(budget.grant(1, &[1; 1000], OF, STILL), Grant::Items(1000));
+    }
+
+    #[test]
+    fn a_grant_is_remembered_until_its_outcome_is_committed() {
+        let mut budget = versions(100);
+        let of = |versions| Load { versions, bytes: versions };
+        assert_eq!(budget.grant(1, &[1; 150], of(150), STILL), Grant::Items(100));
+        let grant = budget.settle(1, of(60), Load::default()).unwrap();
+        assert_eq!(budget.grants()[&1], grant, "a crash now would find the batch as it was");
+        // The rest of the batch is handed out before the worker hears of its commit.
+        assert_eq!(budget.grant(1, &[1; 90], of(90), STILL), Grant::Items(40));
+        budget.confirm(1, grant);
+        assert_eq!(budget.grants()[&1].granted, of(40));
+        let grant = budget.settle(1, of(40), Load::default()).unwrap();
+        budget.confirm(1, grant);
+        assert!(budget.grants().is_empty());
+        assert_eq!(budget.grant(1, &[1; 50], of(50), STILL), Grant::Spent("max_versions"));
     }
 
     #[test]

@@ -239,11 +239,14 @@ async fn commit(ctx: &Context, batch: i64, settled: Settled) {
         })
         .collect();
     let count = settlement.records.len() as u64;
+    let grant = locked(&ctx.budget).settle(batch, done, open);
     if let Err(error) = ctx.checkpoint.settle(settlement).await {
         ctx.checkpoint_failed(&error);
         return;
     }
-    locked(&ctx.budget).settle(batch, done, open);
+    if let Some(grant) = grant {
+        locked(&ctx.budget).confirm(batch, grant);
+    }
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
     ctx.caller.metrics.throttled(throttled);
     let mut tripped = None;
