@@ -154,16 +154,34 @@ pub(super) fn release(store: &mut Store, batch_ids: &[i64]) -> Result<(), Fault>
     Ok(())
 }
 
-/// What those of the batches hold that wait for another try.
-pub(super) fn retry_amounts(store: &Store, batch_ids: &[i64]) -> Result<Vec<(i64, Amount)>, Fault> {
-    let sql = "SELECT n, bytes FROM batch WHERE id = ?1 AND not_before_ms IS NOT NULL";
-    let mut statement = store.connection.prepare_cached(sql)?;
-    let mut found = Vec::new();
-    for id in batch_ids {
-        let amount = statement.query_row([id], |row| {
-            Ok(Amount { versions: row.get::<_, Count>(0)?.0, bytes: row.get::<_, Count>(1)?.0, keys: 0 })
-        });
-        found.extend(amount.optional()?.map(|amount| (*id, amount)));
+/// Notes that the first `granted` items of a batch that is handed out may be sent.
+pub(super) fn note_granted(store: &mut Store, id: i64, granted: usize) -> Result<(), Fault> {
+    if claimed_amount(store, id)?.is_none() {
+        return own_bug(format!("batch {id} is granted and was not handed out"));
+    }
+    store.touch();
+    let sql = "UPDATE batch SET granted = ?2 WHERE id = ?1";
+    store.connection.prepare_cached(sql)?.execute(params![id, Count(granted as u64)])?;
+    Ok(())
+}
+
+/// What may have been sent of each batch without its outcome being known, by the batch's id.
+pub(super) fn maybe_sent(store: &mut Store) -> Result<Vec<(i64, Amount)>, Fault> {
+    let mut ids: Vec<(i64, Count)> = Vec::new();
+    {
+        let mut statement =
+            store.connection.prepare_cached("SELECT id, granted FROM batch WHERE granted > 0")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            ids.push((row.get(0)?, row.get(1)?));
+        }
+    }
+    let mut found = Vec::with_capacity(ids.len());
+    for (id, granted) in ids {
+        if let Some(stored) = stored_batch(store, id)? {
+            let count = usize::try_from(granted.0).unwrap_or(usize::MAX).min(stored.batch.items.len());
+            found.push((id, Amount::of_all(&stored.batch.items[..count])));
+        }
     }
     Ok(found)
 }
@@ -269,12 +287,14 @@ fn keep_rest(store: &Store, settlement: &Settlement, payload: &[u8]) -> Result<(
     match settlement.retry {
         Some(Retry { not_before, first_attempt }) => {
             let sql = "UPDATE batch SET n = ?2, bytes = ?3, state = 0, epoch = ?4, attempts = attempts + 1, \
-                       not_before_ms = ?5, first_attempt_ms = ?6 WHERE id = ?1";
-            let values = params![id, versions, bytes, epoch, not_before, first_attempt];
+                       granted = min(granted, ?7), not_before_ms = ?5, first_attempt_ms = ?6 WHERE id = ?1";
+            let maybe_sent = Count(settlement.maybe_sent as u64);
+            let values = params![id, versions, bytes, epoch, not_before, first_attempt, maybe_sent];
             store.connection.prepare_cached(sql)?.execute(values)?;
         }
         None => {
-            let sql = "UPDATE batch SET n = ?2, bytes = ?3, state = 0, epoch = ?4 WHERE id = ?1";
+            let sql = "UPDATE batch SET n = ?2, bytes = ?3, state = 0, epoch = ?4, \
+                       granted = CASE WHEN attempts > 0 THEN min(granted, ?2) ELSE 0 END WHERE id = ?1";
             store.connection.prepare_cached(sql)?.execute(params![id, versions, bytes, epoch])?;
         }
     }

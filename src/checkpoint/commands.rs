@@ -14,7 +14,7 @@ use super::values::{
 };
 use crate::model::{Item, Key, Kind, Phase, VersionId};
 
-pub(super) use super::batches::{Wanted, claim, release, retry_amounts, settle};
+pub(super) use super::batches::{Wanted, claim, maybe_sent, note_granted, release, settle};
 
 /// A batch that may be handed out.
 pub(super) const READY: i64 = 0;

@@ -373,3 +373,31 @@ pub(super) fn note(connection: &Connection, name: &str) -> Result<Option<String>
     let mut statement = connection.prepare_cached("SELECT text FROM note WHERE name = ?1")?;
     Ok(statement.query_row([name], |row| row.get(0)).optional()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every reason, by a match that does not compile when one is added and left out here.
+    fn following(reason: KeepReason) -> Option<KeepReason> {
+        let rule = RuleId(7);
+        Some(match reason {
+            KeepReason::NoRule => KeepReason::Rule(rule),
+            KeepReason::Rule(_) => KeepReason::Cutoff,
+            KeepReason::Cutoff => KeepReason::Promotion(rule),
+            KeepReason::Promotion(_) => KeepReason::NullVersion(rule),
+            KeepReason::NullVersion(_) => KeepReason::Ambiguous(rule),
+            KeepReason::Ambiguous(_) => KeepReason::Unfinished,
+            KeepReason::Unfinished => return None,
+        })
+    }
+
+    #[test]
+    fn every_reason_for_keeping_comes_back_from_its_word() {
+        let mut next = Some(KeepReason::NoRule);
+        while let Some(reason) = next {
+            assert_eq!(keep_reason(reason.rule(), reason.as_str()), Some(reason));
+            next = following(reason);
+        }
+    }
+}

@@ -74,6 +74,7 @@ CREATE TABLE batch (
   attempts INTEGER NOT NULL DEFAULT 0,
   not_before_ms INTEGER,                -- null before the first retry
   first_attempt_ms INTEGER,
+  granted INTEGER NOT NULL DEFAULT 0,   -- of the first items, those that may have been sent
   epoch INTEGER NOT NULL                -- of the last change
 );
 CREATE INDEX batch_fresh ON batch (range_id, id) WHERE state = 0 AND not_before_ms IS NULL;

@@ -110,10 +110,14 @@ impl Store {
         let epoch = epoch.0 + 1;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         connection.execute("UPDATE run SET epoch = ?1, clean = 0", [Count(epoch)])?;
-        // What may have been sent is due at once: its outcome is known before anything new is sent.
-        let sql = "UPDATE batch INDEXED BY batch_claimed \
-                   SET state = 0, not_before_ms = ifnull(not_before_ms, 0), epoch = ?1 WHERE state = 1";
+        // What may have been sent comes first, so that budgets know soon. The time that no process
+        // worked counts for no item.
+        let sql = "UPDATE batch INDEXED BY batch_claimed SET state = 0, epoch = ?1 WHERE state = 1";
         connection.execute(sql, [Count(epoch)])?;
+        connection
+            .execute("UPDATE batch SET not_before_ms = 0 WHERE granted > 0 AND not_before_ms IS NULL", [])?;
+        let sql = "UPDATE batch SET first_attempt_ms = NULL WHERE first_attempt_ms IS NOT NULL";
+        connection.execute(sql, [])?;
         let ranges = range_books(&connection, &mut codec)?;
         let totals = totals(&connection)?;
         totals.check().map_err(rows::damaged)?;

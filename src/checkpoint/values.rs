@@ -441,6 +441,8 @@ pub struct Settlement {
     pub records: Vec<Record>,
     /// The items that have no outcome yet.
     pub remaining: Vec<Item>,
+    /// So many of the remaining items, from the first, may have been applied all the same.
+    pub maybe_sent: usize,
     /// When to try them again; `None` gives them back without counting an attempt.
     pub retry: Option<Retry>,
     /// Named counters to be increased.

@@ -167,8 +167,8 @@ impl Checkpoint {
     }
 
     /// Hands out batches that may be sent at `now`: batches that are due for another try first,
-    /// then new ones, oldest first within a range, the ranges taking turns. What a process that was
-    /// killed had been handed out is due for another try. A batch of latest items is handed out only after all batches of its elders are settled.
+    /// then new ones, oldest first within a range, the ranges taking turns. A batch of latest items
+    /// is handed out only after all batches of its elders are settled.
     ///
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
@@ -185,21 +185,29 @@ impl Checkpoint {
         self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries)).await
     }
 
-    /// How much each of these batches still holds, where it may have been sent before; batches that
-    /// are settled, or were never handed out to be sent, are left out.
-    ///
-    /// # Errors
-    /// Those of the storage.
-    pub async fn retry_amounts(&self, batch_ids: Vec<i64>) -> Result<Vec<(i64, Amount)>, CheckpointError> {
-        self.call(move |store| commands::retry_amounts(store, &batch_ids)).await
-    }
-
     /// Gives back batches that were handed out and not sent; no attempt is counted.
     ///
     /// # Errors
     /// Those of the storage; `Bug` where one is not handed out: then none is given back.
     pub async fn release(&self, batch_ids: Vec<i64>) -> Result<(), CheckpointError> {
         self.call(move |store| commands::release(store, &batch_ids)).await
+    }
+
+    /// Notes that the first `granted` items of a batch that was handed out may be sent from now on.
+    /// Only budgets need it: after a crash they count what may have been applied.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the batch is not handed out.
+    pub async fn note_granted(&self, batch: i64, granted: usize) -> Result<(), CheckpointError> {
+        self.call(move |store| commands::note_granted(store, batch, granted)).await
+    }
+
+    /// What may have been sent of each batch without its outcome being known, by the batch's id.
+    ///
+    /// # Errors
+    /// Those of the storage; `Corrupt` where the items of a batch do not decode.
+    pub async fn maybe_sent(&self) -> Result<Vec<(i64, Amount)>, CheckpointError> {
+        self.call(commands::maybe_sent).await
     }
 
     /// Commits what became of a batch: its outcomes, and when the rest may be tried again.

@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     if !message.is_empty() {
         let _printed = writeln!(io::stderr(), "s3sweep: {message}");
     }
-    if let Ending::Interrupted(_) | Ending::Budget(_) = ending {
+    if let Ending::Interrupted(_) | Ending::Budget(_) | Ending::Failures(_) = ending {
         let _printed = writeln!(io::stderr(), "s3sweep: run the same command again to go on");
     }
     ExitCode::from(ending.exit_code())

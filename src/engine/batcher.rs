@@ -8,6 +8,9 @@
 use crate::checkpoint::{BATCH_ITEMS_MAX, NewBatch, RangeRow, Tail};
 use crate::model::{ActionId, Item, Phase};
 
+/// Batches that may be begun while an elder batch waits for more items.
+const OPEN_BATCHES_MAX: u64 = 64;
+
 /// Cuts the batches of one range.
 #[derive(Debug)]
 pub(super) struct Batcher<'a> {
@@ -30,7 +33,9 @@ impl<'a> Batcher<'a> {
     /// The latest item of its key.
     pub(super) fn latest(&mut self, item: Item, action: ActionId, elders_selected: bool) {
         if elders_selected {
-            self.push(Phase::Latest, action, item, self.range.key_seq);
+            // Where the number is not known, all elder batches so far are waited for.
+            let after_seq = self.range.key_seq.or(self.range.next_seq.checked_sub(1));
+            self.push(Phase::Latest, action, item, after_seq);
         } else {
             self.push(Phase::Elders, action, item, None);
         }
@@ -48,8 +53,17 @@ impl<'a> Batcher<'a> {
         }
     }
 
-    /// The batches that became full, and the range as it stands.
-    pub(super) fn into_parts(self) -> (Vec<NewBatch>, &'a mut RangeRow) {
+    /// The batches that became full or have been open for long, and the range as it stands.
+    ///
+    /// Latest items wait for all elder batches with lower numbers, so an elder batch that fills
+    /// slowly, of a rule that rarely matches, would keep them all back.
+    pub(super) fn into_parts(mut self) -> (Vec<NewBatch>, &'a mut RangeRow) {
+        let next_seq = self.range.next_seq;
+        let is_old = |tail: &Tail| tail.phase == Phase::Elders && tail.seq + OPEN_BATCHES_MAX < next_seq;
+        let (old, young) = std::mem::take(&mut self.range.tails).into_iter().partition(is_old);
+        self.range.tails = young;
+        let old: Vec<Tail> = old;
+        self.full.extend(old.into_iter().filter_map(closed));
         (self.full, self.range)
     }
 

@@ -2,15 +2,13 @@
 //! workers. So they are reserved before a request leaves, and what may have been applied keeps its
 //! reservation until its outcome is known.
 
-use std::collections::{BTreeMap, HashMap};
-
-use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Listed versions before `max_share` is judged: a share of a handful says nothing.
 const SHARE_JUDGED_FROM: u64 = 10_000;
 
 /// Versions and their bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Load {
     /// How many versions.
     pub versions: u64,
@@ -20,8 +18,8 @@ pub(super) struct Load {
 
 impl Load {
     fn add(&mut self, other: Self) {
-        self.versions += other.versions;
-        self.bytes += other.bytes;
+        self.versions = self.versions.saturating_add(other.versions);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
     fn sub(&mut self, other: Self) {
@@ -61,18 +59,6 @@ pub(super) enum Grant {
     Spent(&'static str),
 }
 
-/// A grant whose outcome is not known, as the checkpoint remembers it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Granted {
-    /// What may be sent.
-    pub granted: Load,
-    /// What the batch held then.
-    pub of: Load,
-}
-
-/// Grants by batch.
-pub(super) type Grants = BTreeMap<i64, Granted>;
-
 /// The book of one budget window.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -84,8 +70,6 @@ pub(super) struct Budget {
     /// Granted and not settled, by batch.
     reserved: HashMap<i64, Load>,
     reserved_sum: Load,
-    /// The grants behind the reservations.
-    grants: Grants,
 }
 
 impl Budget {
@@ -97,49 +81,37 @@ impl Budget {
             spent_before_versions: run_versions.saturating_sub(spent.versions),
             reserved: HashMap::new(),
             reserved_sum: Load::default(),
-            grants: Grants::new(),
         }
     }
 
-    /// Whether there is anything to keep to.
+    /// Keeps what an earlier process may have sent of a batch without learning its outcome.
+    pub(super) fn reserve(&mut self, batch: i64, load: Load) {
+        self.reserved_sum.add(load);
+        if let Some(former) = self.reserved.insert(batch, load) {
+            self.reserved_sum.sub(former);
+        }
+    }
+
+    /// Whether there is anything to keep to: without a limit nothing needs to be durable.
     pub(super) const fn is_limited(&self) -> bool {
-        let Limits { versions_max, bytes_max, share_max } = self.limits;
-        versions_max.is_some() || bytes_max.is_some() || share_max.is_some()
+        self.limits.versions_max.is_some()
+            || self.limits.bytes_max.is_some()
+            || self.limits.share_max.is_some()
     }
 
-    /// What is granted and not confirmed: to be durable before any of it is sent.
-    pub(super) const fn grants(&self) -> &Grants {
-        &self.grants
-    }
-
-    /// Takes over a grant of a former process, which may have sent it without learning the outcome.
-    /// `left` is what the batch holds now: what was settled of it since is in the books already.
-    pub(super) fn restore(&mut self, batch: i64, grant: Granted, left: Load) {
-        let mut settled = grant.of;
-        settled.sub(left);
-        let mut open = grant.granted;
-        open.sub(settled);
-        if open.versions > 0 {
-            self.reserved.insert(batch, open);
-            self.reserved_sum.add(open);
-            self.grants.insert(batch, Granted { granted: open, of: left });
-        }
-    }
-
-    /// Reserves as many of the first items of a batch as fit; `of` is all that the batch holds. A
-    /// batch that comes back brings its former reservation along, and so many of its first items need
-    /// no room: they may have been deleted already.
-    pub(super) fn grant(&mut self, batch: i64, sizes_bytes: &[u64], of: Load, listing: Listing) -> Grant {
+    /// Reserves as many of the first items of a batch as fit. A batch that comes back brings its
+    /// former reservation along.
+    pub(super) fn grant(&mut self, batch: i64, sizes_bytes: &[u64], listing: Listing) -> Grant {
+        // What may have been applied already costs nothing more when it is sent again.
         let former = self.reserved.remove(&batch).unwrap_or_default();
         self.reserved_sum.sub(former);
         let mut wanted = Load::default();
         let mut short = None;
         let mut granted = 0;
         for size in sizes_bytes {
-            let next = Load { versions: wanted.versions + 1, bytes: wanted.bytes + size };
-            if next.versions > former.versions
-                && let Some(limit) = self.exceeded_by(next, listing)
-            {
+            let next = Load { versions: wanted.versions + 1, bytes: wanted.bytes.saturating_add(*size) };
+            let is_paid = next.versions <= former.versions;
+            if let Some(limit) = self.exceeded_by(next, listing).filter(|_| !is_paid) {
                 short = Some(limit);
                 break;
             }
@@ -149,7 +121,6 @@ impl Budget {
         if granted > 0 || sizes_bytes.is_empty() {
             self.reserved.insert(batch, wanted);
             self.reserved_sum.add(wanted);
-            self.grants.insert(batch, Granted { granted: wanted, of });
             return Grant::Items(granted);
         }
         match short {
@@ -179,10 +150,8 @@ impl Budget {
     }
 
     /// Books the outcome of a batch: `done` was deleted, `open` was sent and may have been applied
-    /// without a word, the rest of the reservation is free again. To be called before the outcome is
-    /// committed: from then on the rest of the batch may be handed out again, and this reservation
-    /// would be taken for one of the rest. Returns the grant, for [`Budget::confirm`].
-    pub(super) fn settle(&mut self, batch: i64, done: Load, open: Load) -> Option<Granted> {
+    /// without a word, the rest of the reservation is free again.
+    pub(super) fn settle(&mut self, batch: i64, done: Load, open: Load) {
         if let Some(former) = self.reserved.remove(&batch) {
             self.reserved_sum.sub(former);
         }
@@ -190,16 +159,6 @@ impl Budget {
         if open.versions > 0 {
             self.reserved.insert(batch, open);
             self.reserved_sum.add(open);
-            return None;
-        }
-        self.grants.get(&batch).copied()
-    }
-
-    /// The outcome of a batch is committed: this grant need not be remembered. One that was made
-    /// since for the rest of the batch stays.
-    pub(super) fn confirm(&mut self, batch: i64, grant: Granted) {
-        if self.grants.get(&batch) == Some(&grant) {
-            self.grants.remove(&batch);
         }
     }
 }
@@ -210,7 +169,6 @@ mod tests {
 
     use super::*;
 
-    const OF: Load = Load { versions: 1000, bytes: 1000 };
     const STILL: Listing = Listing { listed: 1_000_000, stands_still: true };
 
     fn versions(max: u64) -> Budget {
@@ -220,23 +178,23 @@ mod tests {
     #[test]
     fn the_last_grant_is_cut_to_what_is_left() {
         let mut budget = versions(1500);
-        assert_eq!(budget.grant(1, &[1; 1000], OF, STILL), Grant::Items(1000));
-        assert_eq!(budget.grant(2, &[1; 1000], OF, STILL), Grant::Items(500));
-        assert_eq!(budget.grant(3, &[1; 1000], OF, STILL), Grant::Wait);
+        assert_eq!(budget.grant(1, &[1; 1000], STILL), Grant::Items(1000));
+        assert_eq!(budget.grant(2, &[1; 1000], STILL), Grant::Items(500));
+        assert_eq!(budget.grant(3, &[1; 1000], STILL), Grant::Wait);
         budget.settle(1, Load { versions: 1000, bytes: 1000 }, Load::default());
         budget.settle(2, Load { versions: 400, bytes: 400 }, Load::default());
-        assert_eq!(budget.grant(3, &[1; 1000], OF, STILL), Grant::Items(100));
+        assert_eq!(budget.grant(3, &[1; 1000], STILL), Grant::Items(100));
         budget.settle(3, Load { versions: 100, bytes: 100 }, Load::default());
-        assert_eq!(budget.grant(4, &[1], OF, STILL), Grant::Spent("max_versions"));
+        assert_eq!(budget.grant(4, &[1], STILL), Grant::Spent("max_versions"));
     }
 
     #[test]
     fn what_may_have_been_applied_keeps_its_reservation() {
         let mut budget = versions(10);
-        assert_eq!(budget.grant(1, &[1; 10], OF, STILL), Grant::Items(10));
+        assert_eq!(budget.grant(1, &[1; 10], STILL), Grant::Items(10));
         budget.settle(1, Load::default(), Load { versions: 10, bytes: 10 });
-        assert_eq!(budget.grant(2, &[1; 10], OF, STILL), Grant::Wait);
-        assert_eq!(budget.grant(1, &[1; 10], OF, STILL), Grant::Items(10), "its own return may be sent");
+        assert_eq!(budget.grant(2, &[1; 10], STILL), Grant::Wait);
+        assert_eq!(budget.grant(1, &[1; 10], STILL), Grant::Items(10), "its own return may be sent");
     }
 
     #[test]
@@ -244,14 +202,14 @@ mod tests {
         let limits = Limits { share_max: Some(0.5), ..Limits::default() };
         let mut budget = Budget::new(limits, Load::default(), 0);
         let moving = |listed| Listing { listed, stands_still: false };
-        assert_eq!(budget.grant(1, &[1; 10], OF, moving(9_999)), Grant::Wait);
-        assert_eq!(budget.grant(1, &vec![1; 6000], OF, moving(10_000)), Grant::Items(5000));
+        assert_eq!(budget.grant(1, &[1; 10], moving(9_999)), Grant::Wait);
+        assert_eq!(budget.grant(1, &vec![1; 6000], moving(10_000)), Grant::Items(5000));
         budget.settle(1, Load { versions: 5000, bytes: 0 }, Load::default());
-        assert_eq!(budget.grant(2, &[1; 10], OF, moving(10_000)), Grant::Wait);
-        assert_eq!(budget.grant(2, &[1; 10], OF, moving(10_006)), Grant::Items(3));
+        assert_eq!(budget.grant(2, &[1; 10], moving(10_000)), Grant::Wait);
+        assert_eq!(budget.grant(2, &[1; 10], moving(10_006)), Grant::Items(3));
         budget.settle(2, Load { versions: 3, bytes: 0 }, Load::default());
         let still = Listing { listed: 10_006, stands_still: true };
-        assert_eq!(budget.grant(3, &[1; 10], OF, still), Grant::Spent("max_share"));
+        assert_eq!(budget.grant(3, &[1; 10], still), Grant::Spent("max_share"));
     }
 
     #[test]
@@ -259,50 +217,26 @@ mod tests {
         let limits = Limits { share_max: Some(0.5), ..Limits::default() };
         let mut budget = Budget::new(limits, Load::default(), 0);
         let ended = Listing { listed: 8, stands_still: true };
-        assert_eq!(budget.grant(1, &[1; 8], OF, ended), Grant::Items(4));
+        assert_eq!(budget.grant(1, &[1; 8], ended), Grant::Items(4));
     }
 
     #[test]
-    fn a_grant_of_a_former_process_keeps_its_room_less_what_was_settled_since() {
-        let load = |versions, bytes| Load { versions, bytes };
-        let mut budget = versions(1500);
-        budget.restore(1, Granted { granted: load(1000, 1000), of: load(1000, 1000) }, load(1000, 1000));
-        // Of 500 granted 490 were settled.
-        budget.restore(2, Granted { granted: load(500, 500), of: load(1000, 1000) }, load(510, 510));
-        // All of it was settled, and the rest was never granted.
-        budget.restore(3, Granted { granted: load(10, 10), of: load(1000, 1000) }, load(990, 990));
-        assert_eq!(budget.grants().keys().copied().collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(budget.grant(4, &[1; 1000], OF, STILL), Grant::Items(490));
-        assert_eq!(budget.grant(5, &[1; 1000], OF, STILL), Grant::Wait);
-        assert_eq!(budget.grant(2, &[1; 510], OF, STILL), Grant::Items(10));
-        assert_eq!(budget.grant(1, &[1; 1000], OF, STILL), Grant::Items(1000));
-    }
-
-    #[test]
-    fn a_grant_is_remembered_until_its_outcome_is_committed() {
-        let mut budget = versions(100);
-        let of = |versions| Load { versions, bytes: versions };
-        assert_eq!(budget.grant(1, &[1; 150], of(150), STILL), Grant::Items(100));
-        let grant = budget.settle(1, of(60), Load::default()).unwrap();
-        assert_eq!(budget.grants()[&1], grant, "a crash now would find the batch as it was");
-        // The rest of the batch is handed out before the worker hears of its commit.
-        assert_eq!(budget.grant(1, &[1; 90], of(90), STILL), Grant::Items(40));
-        budget.confirm(1, grant);
-        assert_eq!(budget.grants()[&1].granted, of(40));
-        let grant = budget.settle(1, of(40), Load::default()).unwrap();
-        budget.confirm(1, grant);
-        assert!(budget.grants().is_empty());
-        assert_eq!(budget.grant(1, &[1; 50], of(50), STILL), Grant::Spent("max_versions"));
+    fn what_a_former_process_may_have_sent_keeps_its_room() {
+        let mut budget = versions(200);
+        budget.reserve(1, Load { versions: 150, bytes: 150 });
+        budget.reserve(2, Load { versions: 50, bytes: 50 });
+        assert_eq!(budget.grant(3, &[1; 50], STILL), Grant::Wait);
+        assert_eq!(budget.grant(1, &[1; 300], STILL), Grant::Items(150));
+        assert_eq!(budget.grant(2, &[1; 50], STILL), Grant::Items(50));
     }
 
     #[test]
     fn what_may_be_gone_is_sent_again_even_where_the_budget_was_lowered() {
         let mut budget = versions(5);
-        let ten = Load { versions: 10, bytes: 10 };
-        budget.restore(1, Granted { granted: ten, of: OF }, OF);
-        budget.restore(2, Granted { granted: ten, of: OF }, OF);
-        assert_eq!(budget.grant(3, &[1; 10], OF, STILL), Grant::Wait);
-        assert_eq!(budget.grant(1, &[1; 1000], OF, STILL), Grant::Items(10));
+        budget.reserve(1, Load { versions: 10, bytes: 10 });
+        budget.reserve(2, Load { versions: 10, bytes: 10 });
+        assert_eq!(budget.grant(1, &[1; 20], STILL), Grant::Items(10));
+        assert_eq!(budget.grant(2, &[1; 20], STILL), Grant::Items(10));
     }
 
     proptest! {
@@ -326,7 +260,7 @@ mod tests {
                     if open > 0 {
                         out.insert(batch, part(open));
                     }
-                } else if let Grant::Items(granted) = budget.grant(batch, &vec![size; n], OF, STILL) {
+                } else if let Grant::Items(granted) = budget.grant(batch, &vec![size; n], STILL) {
                     out.insert(batch, Load { versions: granted as u64, bytes: size * granted as u64 });
                 }
                 let at_worst = out.values().fold(done_all, |mut sum, load| { sum.add(*load); sum });

@@ -10,6 +10,7 @@ use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
 
 use super::context::locked;
+use super::stop::{Level, Stop};
 
 /// What a call needs.
 pub(super) struct Caller {
@@ -50,36 +51,39 @@ impl Caller {
 
     /// Sends `attempt` until it succeeds or another try is not this layer's to make. Every attempt
     /// pays the pace for one request that names `versions` versions; a waiting one holds nothing.
-    ///
     /// Expired credentials are refreshed, and a clock that is off is corrected, once per call.
+    ///
+    /// Once `stop` says that no new work is wanted, no attempt is begun any more: `None` where none
+    /// was made, the error of the last one otherwise.
     pub(super) async fn call<T, F, Fut>(
         &self,
         operation: Operation,
         versions: usize,
+        stop: Option<&Stop>,
         attempt: F,
-    ) -> Result<T, S3Error>
+    ) -> Result<Option<T>, S3Error>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
         let (mut refreshed, mut corrected) = (false, false);
+        let mut last: Option<S3Error> = None;
+        let mut wait = Duration::ZERO;
         for number in 1.. {
-            self.pace.pay(versions).await;
-            let sent = Instant::now();
-            self.metrics.departs(versions);
-            let answer = attempt().await;
-            self.metrics.arrives(versions);
-            self.metrics.attempt(operation.as_str(), number, sent.elapsed());
-            let error = match answer {
-                Ok(answer) => {
-                    *locked(&self.last_success) = Instant::now();
-                    self.quota.refund();
-                    return Ok(answer);
-                }
+            let may_leave = async {
+                tokio::time::sleep(wait).await;
+                self.pace.pay(versions).await;
+            };
+            tokio::select! {
+                biased;
+                () = stopped(stop) => return last.map_or(Ok(None), Err),
+                () = may_leave => {}
+            }
+            let error = match self.attempt(operation, versions, number, &attempt).await {
+                Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             };
-            self.metrics.error(&error.code);
-            tracing::debug!(attempt = number, "{error}");
+            wait = Duration::ZERO;
             match error.class {
                 Class::Credentials if !refreshed => {
                     refreshed = true;
@@ -92,12 +96,50 @@ impl Caller {
                 class => {
                     let mut chance = || self.chance();
                     match retry::in_call(class, number, error.retry_after, &self.quota, &mut chance) {
-                        InCall::Again(wait) => tokio::time::sleep(wait).await,
+                        InCall::Again(pause) => wait = pause,
                         InCall::Leave => return Err(error),
                     }
                 }
             }
+            last = Some(error);
         }
-        unreachable!("the loop has no end but its returns")
+        last.map_or(Ok(None), Err)
+    }
+
+    async fn attempt<T, F, Fut>(
+        &self,
+        operation: Operation,
+        versions: usize,
+        number: u32,
+        attempt: &F,
+    ) -> Result<T, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
+        let sent = Instant::now();
+        self.metrics.departs(versions);
+        let answer = attempt().await;
+        self.metrics.arrives(versions);
+        self.metrics.attempt(operation.as_str(), number, sent.elapsed());
+        match &answer {
+            Ok(_) => {
+                *locked(&self.last_success) = Instant::now();
+                self.quota.refund();
+            }
+            Err(error) => {
+                self.metrics.error(&error.code);
+                tracing::debug!(attempt = number, "{error}");
+            }
+        }
+        answer
+    }
+}
+
+/// Returns once no new work is wanted; never where nobody can say so.
+async fn stopped(stop: Option<&Stop>) {
+    match stop {
+        Some(stop) => stop.reached(Level::Drain).await,
+        None => std::future::pending().await,
     }
 }

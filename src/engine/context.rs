@@ -43,8 +43,8 @@ pub(super) struct Context {
     pub(super) listed: AtomicU64,
     /// Listing is complete.
     pub(super) listing_done: AtomicBool,
-    /// Listing waits for deletions.
-    pub(super) planner_paused: AtomicBool,
+    /// Listers that wait for deletions.
+    pub(super) planners_paused: AtomicU64,
     /// Bumped whenever a page or a settlement is committed, or listing ends.
     pub(super) moved: watch::Sender<u64>,
 }
@@ -70,7 +70,7 @@ impl Context {
         Listing {
             listed: self.listed.load(Ordering::Acquire),
             stands_still: self.listing_done.load(Ordering::Acquire)
-                || self.planner_paused.load(Ordering::Acquire),
+                || self.planners_paused.load(Ordering::Acquire) > 0,
         }
     }
 
@@ -101,7 +101,7 @@ impl Context {
     /// The breaker opened.
     pub(super) fn tripped(&self, tripped: Tripped) {
         self.stop.drain(match tripped {
-            Tripped::Failures(text) => Ending::Budget(text),
+            Tripped::Failures(text) => Ending::Failures(text),
             Tripped::Denied(text) => Ending::Credentials(text),
         });
     }

@@ -11,7 +11,7 @@ use crate::checkpoint::{ClaimedBatch, Claims};
 use crate::model::{Batch, Timestamp};
 
 use super::Ending;
-use super::budget::{Grant, Load};
+use super::budget::Grant;
 use super::context::{Context, locked};
 use super::stop::Level;
 
@@ -19,9 +19,6 @@ use super::stop::Level;
 const CLAIM_MAX: usize = 16;
 /// Longest wait for a not-before time, so that a clock that was corrected is noticed.
 const NAP_MAX: Duration = Duration::from_secs(5);
-
-/// The note of the checkpoint that holds the grants whose outcome is not known.
-pub(super) const GRANTS_NOTE: &str = "budget_grants";
 
 /// A batch with what may be sent of it.
 pub(super) struct Work {
@@ -36,6 +33,16 @@ pub(super) struct Work {
 fn wanted(claimed: &ClaimedBatch) -> Vec<u64> {
     let items = claimed.batch.items.iter().enumerate();
     items.filter(|(at, _)| !claimed.blocked.contains(at)).map(|(_, item)| item.size).collect()
+}
+
+/// What became of an attempt to hand out a batch.
+enum HandedOut {
+    /// A worker has it.
+    Yes,
+    /// The budget has no room for it now.
+    NoRoom(ClaimedBatch),
+    /// The run stops.
+    Stopped(ClaimedBatch),
 }
 
 /// Runs until everything is settled or the run is told to stop.
@@ -60,63 +67,24 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         if listing_done && open == 0 {
             return;
         }
-        let granted = grant(&ctx, batches, &mut aside);
-        if granted.is_empty() {
-            wait(&ctx, &mut moved, next_ready).await;
-            continue;
+        let mut has_moved = false;
+        let mut unsent = Vec::new();
+        for batch in batches.into_iter().chain(std::mem::take(&mut aside)) {
+            match hand_out(&ctx, &workers, batch).await {
+                HandedOut::Yes => has_moved = true,
+                HandedOut::NoRoom(batch) => aside.push(batch),
+                HandedOut::Stopped(batch) => unsent.push(batch.batch.id),
+            }
         }
-        let note = serde_json::to_string(locked(&ctx.budget).grants()).unwrap_or_default();
-        if locked(&ctx.budget).is_limited()
-            && let Err(error) = ctx.checkpoint.put_note(GRANTS_NOTE, note).await
-        {
-            return ctx.checkpoint_failed(&error);
-        }
-        let unsent = hand_out(&ctx, &workers, granted).await;
         if !unsent.is_empty() {
-            give_back(&ctx, unsent).await;
-            break;
+            unsent.extend(aside.iter().map(|claimed| claimed.batch.id));
+            return give_back(&ctx, unsent).await;
+        }
+        if !has_moved {
+            wait(&ctx, &mut moved, next_ready).await;
         }
     }
     give_back(&ctx, aside.iter().map(|claimed| claimed.batch.id).collect()).await;
-}
-
-/// Asks the budget for each batch. Those that it has no room for are put aside.
-fn grant(ctx: &Context, batches: Vec<ClaimedBatch>, aside: &mut Vec<ClaimedBatch>) -> Vec<Work> {
-    let mut granted = Vec::new();
-    for claimed in batches.into_iter().chain(std::mem::take(aside)) {
-        let all = Load { versions: claimed.batch.items.len() as u64, bytes: claimed.batch.bytes() };
-        let answer = locked(&ctx.budget).grant(claimed.batch.id, &wanted(&claimed), all, ctx.listing());
-        match answer {
-            Grant::Items(items) => {
-                granted.push(Work { batch: claimed.batch, blocked: claimed.blocked, granted: items });
-            }
-            Grant::Wait => aside.push(claimed),
-            Grant::Spent(limit) => {
-                ctx.stop.drain(Ending::Budget(format!("budget.{limit} is reached")));
-                aside.push(claimed);
-            }
-        }
-    }
-    granted
-}
-
-/// Gives the work to the workers; the batches that were not handed out because the run stops.
-async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, granted: Vec<Work>) -> Vec<i64> {
-    let mut unsent = Vec::new();
-    for work in granted {
-        if ctx.stop.level() > Level::Run {
-            unsent.push(work.batch.id);
-            continue;
-        }
-        tokio::select! {
-            permit = workers.reserve() => match permit {
-                Ok(permit) => permit.send(work),
-                Err(_) => unsent.push(work.batch.id),
-            },
-            () = ctx.stop.reached(Level::Drain) => unsent.push(work.batch.id),
-        }
-    }
-    unsent
 }
 
 async fn give_back(ctx: &Context, ids: Vec<i64>) {
@@ -124,6 +92,48 @@ async fn give_back(ctx: &Context, ids: Vec<i64>) {
         && let Err(error) = ctx.checkpoint.release(ids).await
     {
         ctx.checkpoint_failed(&error);
+    }
+}
+
+async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedBatch) -> HandedOut {
+    if ctx.stop.level() > Level::Run {
+        return HandedOut::Stopped(claimed);
+    }
+    let id = claimed.batch.id;
+    let grant = locked(&ctx.budget).grant(id, &wanted(&claimed), ctx.listing());
+    let granted = match grant {
+        Grant::Items(granted) => granted,
+        Grant::Wait => return HandedOut::NoRoom(claimed),
+        Grant::Spent(limit) => {
+            let max = ctx.job.budget.max_bytes.unwrap_or(u64::MAX);
+            let text = match claimed.batch.items.iter().find(|item| item.size > max) {
+                Some(item) => format!(
+                    "budget.max_bytes is less than the {} bytes of key \"{}\", version {}: raise it, or keep that key by a rule",
+                    item.size, item.key, item.version_id
+                ),
+                None => format!("budget.{limit} is reached"),
+            };
+            ctx.stop.drain(Ending::Budget(text));
+            return HandedOut::Stopped(claimed);
+        }
+    };
+    if granted > 0
+        && locked(&ctx.budget).is_limited()
+        && let Err(error) = ctx.checkpoint.note_granted(id, granted).await
+    {
+        ctx.checkpoint_failed(&error);
+        return HandedOut::Stopped(claimed);
+    }
+    let permit = tokio::select! {
+        permit = workers.reserve() => permit,
+        () = ctx.stop.reached(Level::Drain) => return HandedOut::Stopped(claimed),
+    };
+    match permit {
+        Ok(permit) => {
+            permit.send(Work { batch: claimed.batch, blocked: claimed.blocked, granted });
+            HandedOut::Yes
+        }
+        Err(_) => HandedOut::Stopped(claimed),
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Ending {
     Credentials(String),
     /// A budget or the deadline of the job was reached.
     Budget(String),
+    /// More versions failed than the job allows.
+    Failures(String),
 }
 
 impl Ending {
@@ -41,7 +43,7 @@ impl Ending {
             Self::Interrupted(_) => 75,
             Self::Tripwire(_) => 76,
             Self::Credentials(_) => 77,
-            Self::Budget(_) => 78,
+            Self::Budget(_) | Self::Failures(_) => 78,
         }
     }
 
@@ -59,6 +61,7 @@ impl Ending {
             Self::Tripwire(_) => "tripwire",
             Self::Credentials(_) => "credentials",
             Self::Budget(_) => "budget",
+            Self::Failures(_) => "failures",
         }
     }
 
@@ -75,7 +78,8 @@ impl Ending {
             | Self::Interrupted(text)
             | Self::Tripwire(text)
             | Self::Credentials(text)
-            | Self::Budget(text) => text.clone(),
+            | Self::Budget(text)
+            | Self::Failures(text) => text.clone(),
         }
     }
 }

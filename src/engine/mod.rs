@@ -1,4 +1,4 @@
-//! The engine: lists, decides, sends, settles. The life of one version runs through [`page`]
+//! The engine: lists, decides, sends, settles. The life of one version runs through `page`
 //! (decided), `batcher` (put into a batch), `dispatcher` (handed out, its budget reserved),
 //! `worker` (sent), `settle` (its outcome), and the checkpoint holds every step.
 //!

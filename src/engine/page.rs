@@ -79,9 +79,20 @@ pub(super) fn plan_page(
     });
     let ends = beyond || next.is_none();
     let held_place = if ends || cut { None } else { next.clone() };
-    let mut planned = Planned::new(&mut range, carried.key_rules, options, held_place);
+    // A page may hold nothing and still move the marker, so the open key is not the marker's.
+    let open_key = carried
+        .fold
+        .as_ref()
+        .map(|state| state.key.clone())
+        .or_else(|| range.cursor.as_ref().map(|cursor| cursor.key.clone()));
+    let mut planned = Planned::new(&mut range, open_key, carried.key_rules, options, held_place);
     let fold = planned.run(entries, KeyFold::new(carried.fold), rules, ends && !cut)?;
-    let (fold, done) = if cut { (planned.stop_short(fold), true) } else { (fold, ends) };
+    // A marker without a version id goes on behind all entries of its key, seen or not.
+    let leaves_key = next.as_ref().is_some_and(|next| {
+        next.version_id.is_none() && fold.state().is_some_and(|state| state.key == next.key)
+    });
+    let fold = if cut || leaves_key { planned.stop_short(fold) } else { fold };
+    let done = cut || ends;
     planned.finish(fold, done, next, recent)
 }
 
@@ -121,11 +132,11 @@ struct Planned<'a> {
 impl<'a> Planned<'a> {
     fn new(
         range: &'a mut RangeRow,
+        key: Option<Key>,
         key_rules: Vec<RuleId>,
         options: PageOptions,
         held_place: Option<Marker>,
     ) -> Self {
-        let key = range.cursor.as_ref().map(|cursor| cursor.key.clone());
         let released = range.held.take();
         let mut batcher = Batcher::new(range);
         if let Some(HeldItem { item, action }) = released {
@@ -240,8 +251,8 @@ impl<'a> Planned<'a> {
         }
     }
 
-    /// The job's limit ends the listing in the middle of a key: its latest entry, which is judged
-    /// by what lies beneath it, cannot be judged and stays.
+    /// The listing leaves a key before its end: its latest entry, which is judged by what lies
+    /// beneath it, cannot be judged and stays.
     fn stop_short(&mut self, fold: KeyFold) -> KeyFold {
         if let Some(latest) = fold.state().and_then(|state| state.latest.clone()) {
             self.take(Decided { version: latest, decision: Decision::Keep(KeepReason::Unfinished) });

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::checkpoint::RangeRow;
 use crate::job::Audit;
@@ -71,10 +70,10 @@ async fn fetch(ctx: &Context, range: &RangeRow) -> Option<Page> {
     for round in 1.. {
         let answer = ctx
             .caller
-            .call(Operation::ListObjectVersions, 0, || ctx.caller.client.list_versions(&request))
+            .call(Operation::ListObjectVersions, 0, None, || ctx.caller.client.list_versions(&request))
             .await;
         let error = match answer {
-            Ok(page) => return Some(page),
+            Ok(page) => return page,
             Err(error) => error,
         };
         if !matches!(error.class, Class::Transient | Class::Throttled) || exhausted(&error, round) {
@@ -84,10 +83,14 @@ async fn fetch(ctx: &Context, range: &RangeRow) -> Option<Page> {
         tracing::warn!("listing waits: {error}");
         ctx.check_outage(&error);
         let mut chance = || ctx.caller.chance();
-        let wish = error.retry_after;
-        let now = ctx.now();
-        if let Durable::NotBefore(at) = retry::durable(round, began, now, Duration::MAX, wish, &mut chance) {
-            tokio::time::sleep(at.since(now).unwrap_or_default()).await;
+        let (wish, patience, now) = (error.retry_after, ctx.job.retry.give_up_after, ctx.now());
+        match retry::durable(round, began, now, patience, wish, &mut chance) {
+            Durable::NotBefore(at) => tokio::time::sleep(at.since(now).unwrap_or_default()).await,
+            Durable::GiveUp => {
+                let text = format!("a page could not be listed for {} s: {error}", patience.as_secs());
+                ctx.stop.drain(Ending::Interrupted(text));
+                return None;
+            }
         }
     }
     None
@@ -143,7 +146,7 @@ async fn wait_for_room(ctx: &Context) {
     if ctx.pending.load(Ordering::Acquire) < PENDING_HIGH_WATER {
         return;
     }
-    ctx.planner_paused.store(true, Ordering::Release);
+    ctx.planners_paused.fetch_add(1, Ordering::AcqRel);
     ctx.caller.metrics.planner_paused(true);
     ctx.bump();
     while ctx.pending.load(Ordering::Acquire) > PENDING_HIGH_WATER / 2 && ctx.stop.level() == Level::Run {
@@ -152,6 +155,6 @@ async fn wait_for_room(ctx: &Context) {
             () = ctx.stop.reached(Level::Drain) => {}
         }
     }
-    ctx.planner_paused.store(false, Ordering::Release);
-    ctx.caller.metrics.planner_paused(false);
+    let before = ctx.planners_paused.fetch_sub(1, Ordering::AcqRel);
+    ctx.caller.metrics.planner_paused(before > 1);
 }

@@ -47,10 +47,9 @@ pub async fn look(client: Arc<Client>, metrics: Arc<Metrics>) -> Result<BucketFa
 /// As [`look`], with a caller that exists already.
 pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
     let client = &caller.client;
-    let ended = |error: S3Error| ending_of_s3(&error);
-    let head = caller.call(Operation::HeadBucket, 0, || client.head_bucket()).await.map_err(ended)?;
+    let head = ask(caller.call(Operation::HeadBucket, 0, None, || client.head_bucket())).await?;
     let versioning =
-        caller.call(Operation::GetBucketVersioning, 0, || client.bucket_versioning()).await.map_err(ended)?;
+        ask(caller.call(Operation::GetBucketVersioning, 0, None, || client.bucket_versioning())).await?;
     if versioning.status == VersioningStatus::Unversioned {
         return Err(Ending::Usage(format!(
             "bucket {} has never had versioning: it holds no old versions, and deleting what it holds would \
@@ -58,9 +57,15 @@ pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
             client.bucket()
         )));
     }
+    if !client.knows_server_time() {
+        return Err(Ending::Usage(
+            "the server sends no Date header: what is newer than the run cannot be told. Nothing was done"
+                .into(),
+        ));
+    }
     let object_lock =
-        match caller.call(Operation::GetObjectLockConfiguration, 0, || client.object_lock()).await {
-            Ok(enabled) => enabled,
+        match caller.call(Operation::GetObjectLockConfiguration, 0, None, || client.object_lock()).await {
+            Ok(enabled) => enabled.unwrap_or_default(),
             // Only a hint for reading refusals; its absence must not end a run.
             Err(error) => {
                 tracing::debug!("whether the bucket has Object Lock is not known: {error}");
@@ -74,4 +79,13 @@ pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
         mfa_delete: versioning.mfa_delete,
         object_lock,
     })
+}
+
+/// An answer without which nothing can begin.
+async fn ask<T>(answer: impl Future<Output = Result<Option<T>, S3Error>>) -> Result<T, Ending> {
+    match answer.await {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(Ending::Interrupted("stopped before the first answer".into())),
+        Err(error) => Err(ending_of_s3(&error)),
+    }
 }

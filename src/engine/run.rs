@@ -12,16 +12,15 @@ use tokio::task::JoinSet;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
 use crate::job::Job;
-use crate::model::{Key, Timestamp, VersioningStatus};
+use crate::model::{Class, Key, Timestamp, VersioningStatus};
 use crate::rules::{PageOrder, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::Progress;
 
 use super::breaker::{Breaker, FailureLimit};
-use super::budget::{Budget, Grants, Limits, Load};
+use super::budget::{Budget, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
-use super::dispatcher::GRANTS_NOTE;
 use super::errors::ending_of_checkpoint;
 use super::preflight::{self, BucketFacts};
 use super::session::Confirm;
@@ -107,6 +106,10 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         job.budget.stop_on_failures.map(|stop| FailureLimit { after: stop.after, share: stop.share });
     let deadline =
         window.and_then(|window| Some(Timestamp::from_millis(window.started_ms).plus(job.budget.deadline?)));
+    let mut budget = Budget::new(limits, spent, done.versions);
+    for (batch, amount) in checkpoint.maybe_sent().await? {
+        budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
+    }
     let rules = Rules {
         rules: job.rules.clone(),
         policy: Policy {
@@ -116,10 +119,6 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
             suspended: facts.versioning == VersioningStatus::Suspended,
         },
     };
-    let mut budget = Budget::new(limits, spent, done.versions);
-    if budget.is_limited() {
-        restore_grants(&checkpoint, &mut budget).await?;
-    }
     let open: VecDeque<_> = ranges.into_iter().filter(|range| !range.done).collect();
     let list = list && !open.is_empty();
     let ctx = Arc::new(Context {
@@ -134,7 +133,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         pending: AtomicU64::new(totals.planned().versions - totals.settled().versions),
         listed: AtomicU64::new(totals.listed().versions),
         listing_done: AtomicBool::new(!list),
-        planner_paused: AtomicBool::new(false),
+        planners_paused: AtomicU64::new(0),
         moved: watch::Sender::new(0),
         job,
     });
@@ -190,18 +189,6 @@ async fn open_window(
     let text = serde_json::to_string(&window).unwrap_or_default();
     checkpoint.put_note(WINDOW_NOTE, text).await?;
     Ok(Some(window))
-}
-
-/// What a former process may have sent without learning the outcome keeps its room in the budget.
-async fn restore_grants(checkpoint: &Checkpoint, budget: &mut Budget) -> Result<(), CheckpointError> {
-    let text = checkpoint.note(GRANTS_NOTE).await?;
-    let grants: Grants = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    for (batch, left) in checkpoint.retry_amounts(grants.keys().copied().collect()).await? {
-        if let Some(grant) = grants.get(&batch) {
-            budget.restore(batch, *grant, Load { versions: left.versions, bytes: left.bytes });
-        }
-    }
-    Ok(())
 }
 
 /// A window whose deadline passed long ago belongs to another night: a run that crashed then may
@@ -367,13 +354,14 @@ async fn watch_status(ctx: Arc<Context>, began_with: VersioningStatus) {
     loop {
         tokio::time::sleep(STATUS_INTERVAL).await;
         let client = &ctx.caller.client;
-        match ctx.caller.call(Operation::GetBucketVersioning, 0, || client.bucket_versioning()).await {
-            Ok(now) if now.status != began_with => ctx.stop.abort(Ending::Tripwire(format!(
+        match ctx.caller.call(Operation::GetBucketVersioning, 0, None, || client.bucket_versioning()).await {
+            Ok(Some(now)) if now.status != began_with => ctx.stop.abort(Ending::Tripwire(format!(
                 "the bucket's versioning was {} when the run began and is {} now",
                 preflight::word(began_with),
                 preflight::word(now.status)
             ))),
             Ok(_) => {}
+            Err(error) if error.class == Class::Stop => ctx.end_by(&error),
             Err(error) => tracing::warn!("the versioning status could not be read: {error}"),
         }
     }

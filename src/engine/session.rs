@@ -117,10 +117,10 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     *reported = Some(files.clone());
     lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
     let resumed_under = checkpoint.header().clone();
-    if let Some(ending) = moved(&resumed_under, &facts) {
-        return Err(ending);
-    }
     let planning = matches!(command, Command::Plan { .. });
+    if let Some(ending) = moved(&resumed_under, &facts) {
+        return Ok(close(checkpoint, ending, facts.now, planning).await);
+    }
     let setup = Setup {
         job,
         caller,
@@ -132,6 +132,19 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
         confirm,
     };
     let (ending, at) = run::run(setup).await;
+    let ended = close(checkpoint, ending, at, planning).await;
+    if !planning
+        && ended.0.exit_code() <= 1
+        && let Err(error) = dir.prune(RUNS_KEPT)
+    {
+        tracing::warn!("old runs stay: {error}");
+    }
+    drop(lock);
+    Ok(ended)
+}
+
+/// Writes the end into the checkpoint, then closes it.
+async fn close(checkpoint: Checkpoint, ending: Ending, at: Timestamp, planning: bool) -> (Ending, Timestamp) {
     let state = match (&ending, planning) {
         (Ending::Done | Ending::DoneWithFailures(_), false) => RunState::Done,
         (Ending::Done | Ending::DoneWithFailures(_), true) => RunState::Planned,
@@ -143,17 +156,11 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
         checkpoint.set_state(state, reason, Some(i32::from(ending.exit_code())), at).await?;
         checkpoint.close().await
     };
-    if let Err(error) = closed.await {
+    match closed.await {
         // Where the checkpoint failed before, that is the ending already.
-        return Ok((if ending.exit_code() > 1 { ending } else { ending_of_checkpoint(&error) }, at));
+        Err(error) if ending.exit_code() <= 1 => (ending_of_checkpoint(&error), at),
+        _ => (ending, at),
     }
-    if state == RunState::Done
-        && let Err(error) = dir.prune(RUNS_KEPT)
-    {
-        tracing::warn!("old runs stay: {error}");
-    }
-    drop(lock);
-    Ok((ending, at))
 }
 
 /// Whether the bucket is another one than the run began with.

@@ -70,6 +70,7 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
             batch: batch.id,
             records: Vec::new(),
             remaining: Vec::new(),
+            maybe_sent: 0,
             retry: None,
             requests: Vec::new(),
             at: patience.now,
@@ -78,14 +79,17 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
         open: Load::default(),
         throttled: 0,
     };
+    // What was sent comes first in what remains, as it did in the batch: a budget counts from there.
+    judged.sort_by_key(|(_, judged)| matches!(judged, Judged::Untouched));
     for (item, judged) in judged {
         match judged {
             Judged::Settled(outcome, request_id) => settled.record(item, outcome, request_id, attempt),
             Judged::Untouched => settled.settlement.remaining.push(item),
             Judged::Again { throttled, .. } => {
                 settled.open.versions += 1;
-                settled.open.bytes += item.size;
+                settled.open.bytes = settled.open.bytes.saturating_add(item.size);
                 settled.throttled += u64::from(throttled);
+                settled.settlement.maybe_sent += 1;
                 settled.settlement.remaining.push(item);
                 if let Durable::NotBefore(not_before) = next {
                     settled.settlement.retry = Some(Retry { not_before, first_attempt });
@@ -100,7 +104,7 @@ impl Settled {
     fn record(&mut self, item: Item, outcome: Outcome, request_id: Option<Box<str>>, attempt: u32) {
         if outcome == Outcome::Done {
             self.done.versions += 1;
-            self.done.bytes += item.size;
+            self.done.bytes = self.done.bytes.saturating_add(item.size);
         }
         let attempt = if matches!(outcome, Outcome::Skipped(_)) { 0 } else { attempt };
         self.settlement.records.push(Record {

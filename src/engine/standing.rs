@@ -93,6 +93,14 @@ fn apply(open: &Standing, max_plan_age: Duration, now: Timestamp) -> Choice {
             max_plan_age.as_secs() / 60
         )));
     }
+    let rested = now.since(open.updated).unwrap_or_default();
+    if rested > RESUME_AGE_MAX {
+        return Choice::Refuse(Ending::Usage(format!(
+            "run {} was interrupted {} days ago, too long to trust its plan: run `s3sweep plan --restart`",
+            open.header.run_id,
+            rested.as_secs() / 86_400
+        )));
+    }
     Choice::GoOn
 }
 

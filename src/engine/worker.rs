@@ -106,11 +106,14 @@ async fn send_many(
     let client = &ctx.caller.client;
     let answer = ctx
         .caller
-        .call(Operation::DeleteObjects, named.len(), || client.delete_versions(&named, options))
+        .call(Operation::DeleteObjects, named.len(), Some(&ctx.stop), || {
+            client.delete_versions(&named, options)
+        })
         .await;
     match answer {
         Err(error) => Some(error),
-        Ok(answer) => {
+        Ok(None) => None,
+        Ok(Some(answer)) => {
             for (at, outcome) in of.iter().zip(answer.outcomes) {
                 if let ItemAnswer::Refused {
                     class: Class::Stop | Class::Credentials, code, message, ..
@@ -137,8 +140,13 @@ async fn send_single(
     sent: &mut [Sent],
 ) -> Option<S3Error> {
     let client = &ctx.caller.client;
-    match ctx.caller.call(Operation::DeleteObject, 1, || client.delete_version(item, options)).await {
-        Ok(deleted) => {
+    match ctx
+        .caller
+        .call(Operation::DeleteObject, 1, Some(&ctx.stop), || client.delete_version(item, options))
+        .await
+    {
+        Ok(None) => None,
+        Ok(Some(deleted)) => {
             let answer = if deleted.gone {
                 ItemAnswer::Refused {
                     class: Class::Done,
@@ -229,7 +237,9 @@ fn note(sent: &mut [Sent], of: &[usize], what: &Sent) {
 /// Commits a settlement, then tells everybody.
 async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     let Settled { mut settlement, done, open, throttled } = settled;
-    settlement.requests.push(("delete_batches", 1));
+    if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
+        settlement.requests.push(("delete_batches", 1));
+    }
     let outcomes: Vec<(Outcome, u64)> = settlement
         .records
         .iter()
@@ -239,13 +249,12 @@ async fn commit(ctx: &Context, batch: i64, settled: Settled) {
         })
         .collect();
     let count = settlement.records.len() as u64;
-    let grant = locked(&ctx.budget).settle(batch, done, open);
+    // Before the commit: from then on the rest of the batch may be handed out again, and this
+    // reservation would be taken for one of the rest.
+    locked(&ctx.budget).settle(batch, done, open);
     if let Err(error) = ctx.checkpoint.settle(settlement).await {
         ctx.checkpoint_failed(&error);
         return;
-    }
-    if let Some(grant) = grant {
-        locked(&ctx.budget).confirm(batch, grant);
     }
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
     ctx.caller.metrics.throttled(throttled);

@@ -238,7 +238,7 @@ impl Reader<'_> {
             Verdict::Keep => json!("keep"),
             // The token changes every minute; a run that is gone on with has a new one.
             Verdict::Act(id) => actions.get(usize::from(id.0)).map_or(Json::Null, |options| {
-                json!({ "delete": {
+                json!({ "number": id.0, "delete": {
                     "bypass_governance_retention": options.bypass_governance_retention,
                     "mfa_serial": options.mfa.as_ref().map(|mfa| self.canonical(&mfa.serial)),
                 } })

@@ -96,7 +96,7 @@ pub enum KeepReason {
     NullVersion(RuleId),
     /// A rule selected it, but the server's answer leaves its place among its neighbours open.
     Ambiguous(RuleId),
-    /// The listing was told to stop in the middle of its key, and what lies beneath it has a say.
+    /// The listing left its key before the end, and what lies beneath it has a say.
     Unfinished,
 }
 

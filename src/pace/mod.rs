@@ -32,11 +32,12 @@ impl Pace {
     /// only requests, because servers throttle by key: on AWS each key of a DeleteObjects call is
     /// one write.
     pub async fn pay(&self, versions: usize) {
-        if let Some(ceiling) = &self.versions {
-            ceiling.pay(u32::try_from(versions).unwrap_or(u32::MAX)).await;
-        }
+        // The versions last: what was paid for must not wait again, or several would leave together.
         if let Some(ceiling) = &self.requests {
             ceiling.pay(1).await;
+        }
+        if let Some(ceiling) = self.versions.as_ref().filter(|_| versions > 0) {
+            ceiling.pay(u32::try_from(versions).unwrap_or(u32::MAX)).await;
         }
     }
 }

@@ -192,10 +192,7 @@ impl AuditFile {
         Ok(Self { file, level, rule_names, compressor, open: Vec::new(), written_bytes, is_dirty: false })
     }
 
-    fn close_frame(&mut self) -> io::Result<()> {
-        if self.open.is_empty() {
-            return Ok(());
-        }
+    fn write_frame(&mut self) -> io::Result<()> {
         let frame = self.compressor.compress(&self.open)?;
         // A write that failed half way must not shift what follows.
         self.file.seek(SeekFrom::Start(self.written_bytes))?;
@@ -214,11 +211,14 @@ impl Journal for AuditFile {
         }
         serde_json::to_writer(&mut self.open, &AuditLine::new(record, &self.rule_names))?;
         self.open.push(b'\n');
-        if self.open.len() >= FRAME_BYTES_MAX { self.close_frame() } else { Ok(()) }
+        if self.open.len() >= FRAME_BYTES_MAX { self.write_frame() } else { Ok(()) }
     }
 
     fn seal(&mut self) -> io::Result<u64> {
-        self.close_frame()?;
+        // An audit without lines is one empty frame: the tools call a file of no bytes damaged.
+        if self.written_bytes == 0 || !self.open.is_empty() {
+            self.write_frame()?;
+        }
         if std::mem::take(&mut self.is_dirty) {
             self.file.sync_data()?;
         }

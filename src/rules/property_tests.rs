@@ -189,10 +189,14 @@ fn pages_of(bucket: &[Version], size: usize) -> Vec<Vec<Version>> {
     bucket.chunks(size).map(<[Version]>::to_vec).collect()
 }
 
-/// A page as a server writes it that groups.
-fn grouped(page: &[Version]) -> Vec<Version> {
+/// A page as a server writes it that groups: some write the markers first, others the versions.
+fn grouped(page: &[Version], markers_lead: bool) -> Vec<Version> {
     let of = |kind| page.iter().filter(move |entry| entry.kind == kind).cloned();
-    of(Kind::Version).chain(of(Kind::DeleteMarker)).collect()
+    if markers_lead {
+        of(Kind::DeleteMarker).chain(of(Kind::Version)).collect()
+    } else {
+        of(Kind::Version).chain(of(Kind::DeleteMarker)).collect()
+    }
 }
 
 /// All orders that the versions and the markers of a key may have had, by what a page tells: each
@@ -272,17 +276,21 @@ proptest! {
     }
 
     #[test]
-    fn a_grouped_page_is_put_back_in_order(bucket in bucket(true, true), size in 1..20_usize) {
+    fn a_grouped_page_is_put_back_in_order(
+        bucket in bucket(true, true), size in 1..20_usize, markers_lead in any::<bool>(),
+    ) {
         for page in pages_of(&bucket, size) {
-            let merged = sequence(grouped(&page), &mut PageOrder::Grouped.clone()).unwrap();
+            let merged = sequence(grouped(&page, markers_lead), &mut PageOrder::Grouped.clone()).unwrap();
             let expected: Vec<Sequenced> = page.into_iter().map(Sequenced::known).collect();
             prop_assert_eq!(merged, expected);
         }
     }
 
     #[test]
-    fn a_tie_keeps_an_entry_exactly_where_it_decides(rules in rules(), bucket in bucket(true, false)) {
-        let decided = as_map(decide(&rules, vec![grouped(&bucket)], &mut PageOrder::Grouped.clone()));
+    fn a_tie_keeps_an_entry_exactly_where_it_decides(
+        rules in rules(), bucket in bucket(true, false), markers_lead in any::<bool>(),
+    ) {
+        let decided = as_map(decide(&rules, vec![grouped(&bucket, markers_lead)], &mut PageOrder::Grouped.clone()));
         for name in KEYS {
             let of_key = |kind: Kind| -> Vec<Version> {
                 bucket.iter().filter(|e| e.key == Key::from(name) && e.kind == kind).cloned().collect()
@@ -307,12 +315,12 @@ proptest! {
     #[test]
     fn whatever_a_server_groups_nothing_wrong_is_selected(
         rules in rules(), bucket in bucket(false, false), size in 1..20_usize, starts_known in any::<bool>(),
-        groups in any::<bool>(),
+        groups in any::<bool>(), markers_lead in any::<bool>(),
     ) {
         // Times may rise within a key here, as they do where LastModified is the start of an upload.
         let pages = pages_of(&bucket, size);
         let shown: Vec<Vec<Version>> =
-            if groups { pages.iter().map(|page| grouped(page)).collect() } else { pages };
+            if groups { pages.iter().map(|page| grouped(page, markers_lead)).collect() } else { pages };
         let mut order =
             if starts_known && !groups { PageOrder::Interleaved } else { PageOrder::Undetermined };
         let (mut fold, mut out) = (KeyFold::default(), Vec::new());

@@ -1,9 +1,10 @@
 //! The order of a page's entries.
 //!
 //! AWS and Ceph RGW write versions and delete markers of a page as they follow one another: by
-//! key, newest first. Servers built on typed SDK models (LocalStack and others) write all versions
-//! of the page and then all its markers. What such a page leaves open is marked, so that the fold
-//! can keep an entry whose fate depends on it.
+//! key, newest first. Servers built on typed SDK models (LocalStack and others) write all entries
+//! of one kind and then all of the other: LocalStack the delete markers first, others the versions.
+//! What such a page leaves open is marked, so that the fold can keep an entry whose fate depends on
+//! it.
 
 use crate::model::{Kind, Version};
 
@@ -13,12 +14,12 @@ use super::OrderFault;
 /// undetermined; once known it stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PageOrder {
-    /// No page has shown it yet: none had a marker before a version, or keys that went back.
+    /// No page has shown it yet: none changed its kind twice, or had keys that went back.
     #[default]
     Undetermined,
     /// Versions and markers follow one another as they were created.
     Interleaved,
-    /// All versions of a page come before all its markers.
+    /// All entries of one kind come before all of the other.
     Grouped,
 }
 
@@ -53,10 +54,10 @@ impl Sequenced {
 
 /// Puts the entries of one page, in document order, into the order of their keys, newest first.
 ///
-/// A page with a marker before a version shows that the server interleaves: document order is
-/// kept. Otherwise the page is some versions and then some markers, and unless the server is known
-/// to interleave they are merged key by key: the latest entry first, then by time of creation,
-/// each kind in its own order. Where two kinds were created at the same time, or where the page is
+/// A page that changes its kind twice or more shows that the server interleaves: document order is
+/// kept. Otherwise the page is some entries of one kind and then some of the other, and unless the
+/// server is known to interleave they are merged key by key: the latest entry first, then by time
+/// of creation, each kind in its own order. Where two kinds were created at the same time, or where the page is
 /// merged differently from its document order before it is known that the server groups, the
 /// entries say so in [`Sequenced::order`].
 ///
@@ -64,28 +65,34 @@ impl Sequenced {
 /// Keys that go back within one kind, or in a page of a server that interleaves; a page that
 /// interleaves from a server that groups.
 pub fn sequence(mut versions: Vec<Version>, order: &mut PageOrder) -> Result<Vec<Sequenced>, OrderFault> {
-    let first_marker = versions.iter().position(is_marker).unwrap_or(versions.len());
-    if versions[first_marker..].iter().any(|entry| !is_marker(entry)) {
+    let mut changes = versions.windows(2).enumerate().filter(|(_, pair)| pair[0].kind != pair[1].kind);
+    let (first, second) = (changes.next().map(|(at, _)| at + 1), changes.next());
+    if let Some((at, _)) = second {
         if *order == PageOrder::Grouped {
-            return Err(OrderFault::PageOrderChanged { key: versions[first_marker].key.clone() });
+            return Err(OrderFault::PageOrderChanged { key: versions[at + 1].key.clone() });
         }
         *order = PageOrder::Interleaved;
     }
-    if *order == PageOrder::Interleaved {
+    let Some(change) = first.filter(|_| *order != PageOrder::Interleaved) else {
         check_ascending(&versions)?;
         return Ok(versions.into_iter().map(Sequenced::known).collect());
-    }
-    if first_marker == 0 || first_marker == versions.len() {
-        check_ascending(&versions)?;
-        return Ok(versions.into_iter().map(Sequenced::known).collect());
-    }
-    let markers = versions.split_off(first_marker);
+    };
+    let behind = versions.split_off(change);
     check_ascending(&versions)?;
-    check_ascending(&markers)?;
-    if shows_grouping(&versions, &markers) {
+    check_ascending(&behind)?;
+    if shows_grouping(&versions, &behind) {
         *order = PageOrder::Grouped;
     }
-    Ok(merge(versions, markers, *order))
+    let markers_lead = versions.first().is_some_and(is_marker);
+    let (versions, markers) = if markers_lead { (behind, versions) } else { (versions, behind) };
+    Ok(merge(versions, markers, Written { order: *order, markers_lead }))
+}
+
+/// How the groups of a page were found in the document.
+#[derive(Clone, Copy)]
+struct Written {
+    order: PageOrder,
+    markers_lead: bool,
 }
 
 fn is_marker(entry: &Version) -> bool {
@@ -99,17 +106,17 @@ fn check_ascending(entries: &[Version]) -> Result<(), OrderFault> {
     }
 }
 
-/// Whether these versions and then these markers cannot be the order of their keys, newest first:
-/// keys go back between the groups, or the latest entry of a key comes behind others.
-fn shows_grouping(versions: &[Version], markers: &[Version]) -> bool {
-    let (Some(last), Some(first)) = (versions.last(), markers.first()) else { return false };
+/// Whether these entries and then those of the other kind cannot be the order of their keys, newest
+/// first: keys go back between the groups, or the latest entry of a key comes behind others.
+fn shows_grouping(front: &[Version], behind: &[Version]) -> bool {
+    let (Some(last), Some(first)) = (front.last(), behind.first()) else { return false };
     first.key < last.key
-        || markers.iter().any(|marker| {
-            marker.is_latest && versions.binary_search_by(|version| version.key.cmp(&marker.key)).is_ok()
-        })
+        || behind
+            .iter()
+            .any(|entry| entry.is_latest && front.binary_search_by(|other| other.key.cmp(&entry.key)).is_ok())
 }
 
-fn merge(versions: Vec<Version>, markers: Vec<Version>, order: PageOrder) -> Vec<Sequenced> {
+fn merge(versions: Vec<Version>, markers: Vec<Version>, written: Written) -> Vec<Sequenced> {
     let mut out = Vec::with_capacity(versions.len() + markers.len());
     let mut versions = versions.into_iter().peekable();
     let mut markers = markers.into_iter().peekable();
@@ -127,7 +134,7 @@ fn merge(versions: Vec<Version>, markers: Vec<Version>, order: PageOrder) -> Vec
             of_key[1].push(marker);
         }
         let [versions, markers] = of_key;
-        merge_key(versions, markers, order, &mut out);
+        merge_key(versions, markers, written, &mut out);
     }
 }
 
@@ -135,7 +142,7 @@ fn merge(versions: Vec<Version>, markers: Vec<Version>, order: PageOrder) -> Vec
 fn merge_key(
     mut versions: Vec<Version>,
     mut markers: Vec<Version>,
-    order: PageOrder,
+    written: Written,
     out: &mut Vec<Sequenced>,
 ) {
     for group in [&mut versions, &mut markers] {
@@ -143,13 +150,16 @@ fn merge_key(
             out.push(Sequenced::known(group.remove(0)));
         }
     }
-    let (Some(oldest_version), Some(newest_marker)) = (versions.last(), markers.first()) else {
+    let (front, behind) = if written.markers_lead { (&markers, &versions) } else { (&versions, &markers) };
+    let (Some(oldest_in_front), Some(newest_behind)) = (front.last(), behind.first()) else {
         out.extend(versions.into_iter().chain(markers).map(Sequenced::known));
         return;
     };
-    let as_written = oldest_version.last_modified >= newest_marker.last_modified;
+    let as_written = oldest_in_front.last_modified >= newest_behind.last_modified;
     let by_time = |group: &[Version]| group.is_sorted_by(|a, b| a.last_modified >= b.last_modified);
-    let open = (order == PageOrder::Undetermined && !as_written) || !by_time(&versions) || !by_time(&markers);
+    let open = (written.order == PageOrder::Undetermined && !as_written)
+        || !by_time(&versions)
+        || !by_time(&markers);
     if open {
         let entries = versions.into_iter().chain(markers);
         out.extend(entries.map(|version| Sequenced { version, order: Order::Open }));

@@ -309,9 +309,12 @@ fn entries_out_of_order_are_faults() {
 }
 
 #[test]
-fn a_marker_before_a_version_shows_that_pages_interleave() {
+fn a_kind_that_changes_twice_shows_that_pages_interleave() {
     let mut order = PageOrder::default();
-    let page = vec![latest(marker("a", "m", days_ago(1))), version("a", "v", days_ago(1))];
+    let page = || vec![latest(marker("a", "m", days_ago(1))), version("a", "v", days_ago(1))];
+    assert!(sequence(page(), &mut order).unwrap().iter().all(|entry| entry.order == Order::Known));
+    assert_eq!(order, PageOrder::Undetermined, "a server that writes markers first shows the same");
+    let page = [page(), vec![marker("a", "n", days_ago(1))]].concat();
     assert!(sequence(page, &mut order).unwrap().iter().all(|entry| entry.order == Order::Known));
     assert_eq!(order, PageOrder::Interleaved);
     // From then on keys that go back are a fault, not a group.
@@ -326,7 +329,11 @@ fn keys_that_go_back_between_the_kinds_show_that_pages_are_grouped() {
     let ids: Vec<String> =
         sequence(page(), &mut order).unwrap().iter().map(|entry| entry.version.id.to_string()).collect();
     assert_eq!((ids, order), (vec!["m".to_owned(), "v".to_owned()], PageOrder::Grouped));
-    let mixed = vec![latest(marker("a", "m", days_ago(1))), latest(version("b", "v", days_ago(1)))];
+    let mixed = vec![
+        latest(marker("a", "m", days_ago(1))),
+        latest(version("b", "v", days_ago(1))),
+        latest(marker("c", "m", days_ago(1))),
+    ];
     assert!(matches!(sequence(mixed, &mut order), Err(OrderFault::PageOrderChanged { .. })));
     for within in [
         vec![version("b", "x", days_ago(1)), version("a", "y", days_ago(1)), marker("a", "m", days_ago(1))],
@@ -334,6 +341,22 @@ fn keys_that_go_back_between_the_kinds_show_that_pages_are_grouped() {
     ] {
         assert!(matches!(sequence(within, &mut order), Err(OrderFault::KeyWentBack { .. })));
     }
+}
+
+#[test]
+fn pages_may_be_grouped_with_the_markers_first() {
+    let mut order = PageOrder::default();
+    let page = vec![
+        marker("a", "am", days_ago(2)),
+        latest(marker("b", "bm", days_ago(1))),
+        latest(version("a", "a2", days_ago(1))),
+        version("a", "a1", days_ago(3)),
+        version("b", "b1", days_ago(2)),
+    ];
+    let merged = sequence(page, &mut order).unwrap();
+    let ids: Vec<&str> = merged.iter().map(|entry| entry.version.id.as_str()).collect();
+    assert_eq!((ids, order), (vec!["a2", "am", "a1", "bm", "b1"], PageOrder::Grouped));
+    assert!(merged.iter().all(|entry| entry.order == Order::Known));
 }
 
 #[test]

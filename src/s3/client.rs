@@ -103,6 +103,11 @@ impl Client {
         self.clock.server_now(Instant::now(), local_now())
     }
 
+    /// Whether any answer has told the server's time, so that [`Client::server_now`] is not a guess.
+    pub fn knows_server_time(&self) -> bool {
+        self.clock.has_heard()
+    }
+
     /// From now on signs by the server's clock, as RequestTimeTooSkewed asks.
     pub fn adopt_clock(&self) {
         self.clock.adopt(Instant::now(), local_now());

@@ -30,6 +30,11 @@ impl Clock {
         }
     }
 
+    /// Whether the server has told its time.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// From now on signs by the server's clock: the answer to RequestTimeTooSkewed, which AWS gives
     /// where the clocks differ by more than 15 minutes.
     pub(super) fn adopt(&self, at: Instant, local: Timestamp) {

@@ -182,7 +182,7 @@ impl Client {
         let mut outcomes = ledger.close();
         for outcome in &mut outcomes {
             if let ItemAnswer::Refused { message, .. } = outcome {
-                *message = answer.signer.redact(std::mem::take(message).into()).into();
+                *message = call.redact(answer.signer.redact(std::mem::take(message).into())).into();
             }
         }
         Ok(DeleteAnswer { request_id: answer.request_id(), outcomes })

@@ -27,6 +27,9 @@ use super::error::{Operation, S3Error};
 use super::send::{Answer, Call};
 use super::xml::{BadXml, Document, once};
 
+/// The largest version that is believed: twenty times what S3 takes, and far from any overflow of a
+/// sum over all versions of a bucket.
+const SIZE_MAX: u64 = 1 << 50;
 /// The most entries that S3 puts into a page.
 const ENTRIES_MAX: u16 = 1000;
 
@@ -237,7 +240,9 @@ impl<'a> RawEntry<'a> {
             once(slot, document)?;
         }
         let size = match (kind, size) {
-            (Kind::Version, size) => size.as_deref().and_then(|text| text.parse().ok()),
+            (Kind::Version, size) => {
+                size.as_deref().and_then(|text| text.parse().ok()).filter(|size| *size <= SIZE_MAX)
+            }
             (Kind::DeleteMarker, _) => Some(0),
         };
         let boxed = |text: Option<Cow<'a, str>>| {

@@ -36,6 +36,15 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// Text of a server without the multi-factor token that the request carried.
+    pub(super) fn redact(&self, text: String) -> String {
+        let mfa = self.headers.iter().find(|(name, _)| *name == "x-amz-mfa");
+        match mfa.and_then(|(_, value)| value.rsplit(' ').next()).filter(|token| !token.is_empty()) {
+            Some(token) if text.contains(token) => text.replace(token, "***"),
+            _ => text,
+        }
+    }
+
     /// A question about the bucket.
     pub(super) fn ask(context: Context<'a>, method: Method, query: &str) -> Self {
         Self {
@@ -257,7 +266,7 @@ impl Client {
         }
         let message = match said.message.as_str() {
             "" => reason_of_status(answer.status).to_owned(),
-            _ => answer.signer.redact(said.message),
+            _ => call.redact(answer.signer.redact(said.message)),
         };
         let error = call.context.error(&said.code, &message, verdict);
         // A code that rules the request out says that nothing happened; a server in trouble does not.

@@ -66,11 +66,14 @@ def decide(
 
 
 def limited(fates: dict, limit: int | None, histories: dict[str, list[Entry]]) -> dict:
-    """The first `limit` entries in listing order."""
-    if limit is None:
-        return fates
+    """The first `limit` entries in listing order. Whether more of the last key would have followed is not known
+    then, so its latest entry stays."""
     order = [e.ref for key in sorted(histories, key=byte_order) for e in histories[key] if e.ref in fates]
-    return {ref: fates[ref] for ref in order[:limit]}
+    if limit is None or len(order) <= limit:
+        return fates
+    listed = {ref: fates[ref] for ref in order[:limit]}
+    top = histories[order[limit - 1][0]][0]
+    return listed | {top.ref: Fate(top, delete=False, reason="unfinished")}
 
 
 def in_scope(key: str, scope: dict) -> bool:

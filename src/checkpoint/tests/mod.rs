@@ -131,7 +131,15 @@ fn failed() -> Outcome {
 }
 
 fn settlement(batch: i64, records: Vec<Record>) -> Settlement {
-    Settlement { batch, records, remaining: Vec::new(), retry: None, requests: Vec::new(), at: at(3000) }
+    Settlement {
+        batch,
+        records,
+        remaining: Vec::new(),
+        maybe_sent: 0,
+        retry: None,
+        requests: Vec::new(),
+        at: at(3000),
+    }
 }
 
 fn all_done(batch: &crate::model::Batch) -> Settlement {

@@ -330,9 +330,9 @@ impl World {
         assert_eq!(self.checkpoint.ranges().await.unwrap(), self.model.ranges);
         self.model.turn = 0;
         for batch in &mut self.model.batches {
-            if std::mem::take(&mut batch.is_claimed) {
-                batch.not_before = batch.not_before.or(Some(0));
-            }
+            batch.is_claimed = false;
+            // The time that no process worked counts for no item.
+            batch.first_attempt = None;
         }
     }
 }

@@ -107,6 +107,15 @@ fn list(
         listed.batches.extend(commit.batches.iter().cloned());
         state = commit.range;
         at = end;
+        if at < versions.len() && versions[at].key != versions[at - 1].key {
+            // A page may hold nothing and still move the marker, between two keys too.
+            let between = Key::from(format!("{}~", versions[at - 1].key));
+            let next = Some(Marker { key: between, version_id: VersionId::new("gone") });
+            let empty = Page { versions: Vec::new(), next };
+            let commit = plan_page(state, empty, rules, &mut order, OPTIONS).unwrap();
+            listed.batches.extend(commit.batches.iter().cloned());
+            state = commit.range;
+        }
     }
     listed
 }
@@ -183,6 +192,48 @@ fn a_limit_in_the_middle_of_a_key_keeps_its_latest() {
     assert_eq!((commit.range.listed, commit.range.kept, commit.range.planned), (3, 1, 2));
     assert_eq!(commit.records[0].fate, Fate::Kept(KeepReason::Unfinished));
     assert_eq!(commit.range.undecided, 0);
+}
+
+#[test]
+fn a_key_that_the_marker_leaves_behind_is_not_judged_by_what_was_seen_of_it() {
+    let versions = bucket(&[vec![true, false, false], vec![false]]);
+    let marker = Marker { key: versions[0].key.clone(), version_id: None };
+    let page = Page { versions: versions[..2].to_vec(), next: Some(marker) };
+    let rules = rules(vec![State::OrphanMarker, State::Noncurrent], None, false);
+    let mut order = PageOrder::Interleaved;
+    let commit = plan_page(range(None, None), page, &rules, &mut order, OPTIONS).unwrap();
+    assert_eq!(commit.records[0].fate, Fate::Kept(KeepReason::Unfinished));
+    let rest = Page { versions: versions[3..].to_vec(), next: None };
+    let commit = plan_page(commit.range, rest, &rules, &mut order, OPTIONS).unwrap();
+    assert_eq!((commit.range.listed, commit.range.kept, commit.range.planned), (3, 2, 1));
+}
+
+#[test]
+fn an_elder_batch_that_fills_slowly_does_not_hold_back_the_latest_for_ever() {
+    let mut state = range(None, None);
+    let item = |n: usize, is_latest| Item {
+        key: Key::from(format!("k{n}")),
+        version_id: VersionId::new(format!("{n}.{is_latest}")).unwrap(),
+        kind: Kind::Version,
+        is_latest,
+        size: 1,
+        last_modified: Timestamp::from_millis(0),
+        rule: RuleId(0),
+    };
+    let mut slow = None;
+    for page in 0..200 {
+        let mut batcher = Batcher::new(&mut state);
+        if page == 0 {
+            batcher.elder(item(0, false), ActionId(1));
+        }
+        for n in 0..1000 {
+            batcher.elder(item(1 + page * 1000 + n, false), ActionId(0));
+            batcher.key_ended();
+        }
+        let (batches, _) = batcher.into_parts();
+        slow = slow.or(batches.iter().find(|batch| batch.action == ActionId(1)).map(|_| page));
+    }
+    assert!(slow.is_some_and(|page| page < 100), "{slow:?}");
 }
 
 #[test]
