@@ -249,11 +249,13 @@ async fn commit(ctx: &Context, batch: i64, settled: Settled) {
         })
         .collect();
     let count = settlement.records.len() as u64;
+    // Before the commit: from then on the rest of the batch may be handed out again, and this
+    // reservation would be taken for one of the rest.
+    locked(&ctx.budget).settle(batch, done, open);
     if let Err(error) = ctx.checkpoint.settle(settlement).await {
         ctx.checkpoint_failed(&error);
         return;
     }
-    locked(&ctx.budget).settle(batch, done, open);
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
     ctx.caller.metrics.throttled(throttled);
     let mut tripped = None;
