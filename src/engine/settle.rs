@@ -44,6 +44,9 @@ pub(super) struct Patience {
     pub(super) give_up_after: Duration,
 }
 
+/// The attempt up to which the wait of a batch grows that still makes progress: 4 s at most.
+const SHRINKING_ATTEMPTS_MAX: u32 = 3;
+
 enum Judged {
     Settled(Outcome, Option<Box<str>>),
     Again { last: Failure, retry_after: Option<Duration>, throttled: bool },
@@ -60,8 +63,11 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
         Judged::Again { retry_after, .. } => *retry_after,
         _ => None,
     });
-    let next =
-        retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
+    // A batch that shrinks is not a server that is down: its rest waits seconds, not minutes.
+    let shrinks = judged.iter().any(|(_, judged)| matches!(judged, Judged::Settled(..)));
+    let in_vain = if shrinks { attempt.min(SHRINKING_ATTEMPTS_MAX) } else { attempt };
+    let Patience { now, give_up_after } = patience;
+    let next = retry::durable(in_vain, first_attempt, now, give_up_after, wish.max(), chance);
     if next == Durable::GiveUp {
         judged.iter_mut().for_each(|(_, judged)| give_up(judged, patience.give_up_after));
     }

@@ -98,6 +98,17 @@ fn time_ends_the_tries_not_their_number() {
 }
 
 #[test]
+fn a_batch_that_shrinks_waits_seconds_not_minutes() {
+    let wait = |first: Sent| {
+        let sent = vec![first, refused(Class::Transient, None)];
+        let settled = settle(batch(2, 9, Some(90_000)), sent, PATIENCE, &mut || 1.0);
+        settled.settlement.retry.unwrap().not_before.since(PATIENCE.now).unwrap()
+    };
+    assert_eq!(wait(answered(ItemAnswer::Deleted)), Duration::from_secs(4));
+    assert_eq!(wait(refused(Class::Transient, None)), Duration::from_secs(300));
+}
+
+#[test]
 fn a_counted_error_is_final_when_its_tries_are_used_up() {
     let sent = || vec![refused(Class::Transient, Some(5))];
     assert!(outcomes(&settle(batch(1, 3, Some(90_000)), sent(), PATIENCE, &mut || 0.0)).is_empty());
