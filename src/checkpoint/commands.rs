@@ -47,25 +47,7 @@ pub(super) fn add_ranges(store: &mut Store, ranges: Vec<NewRange>) -> Result<Vec
         let values = params![prefix.as_bytes(), bytes(lo.as_ref()), bytes(hi.as_ref())];
         let id = store.connection.prepare_cached(sql)?.insert(values)?;
         store.ranges.insert(id, RangeBooks::default());
-        added.push(RangeRow {
-            id,
-            prefix,
-            lo,
-            hi,
-            cursor: None,
-            recent: Vec::new(),
-            fold: None,
-            held: None,
-            tails: Vec::new(),
-            next_seq: 0,
-            key_seq: None,
-            done: false,
-            listed: 0,
-            kept: 0,
-            planned: 0,
-            undecided: 0,
-            pages: 0,
-        });
+        added.push(RangeRow::new(id, NewRange { prefix, lo, hi }));
     }
     Ok(added)
 }

@@ -190,6 +190,30 @@ pub struct RangeRow {
 }
 
 impl RangeRow {
+    /// A range before its first page.
+    pub fn new(id: i64, range: NewRange) -> Self {
+        let NewRange { prefix, lo, hi } = range;
+        Self {
+            id,
+            prefix,
+            lo,
+            hi,
+            cursor: None,
+            recent: Vec::new(),
+            fold: None,
+            held: None,
+            tails: Vec::new(),
+            next_seq: 0,
+            key_seq: None,
+            done: false,
+            listed: 0,
+            kept: 0,
+            planned: 0,
+            undecided: 0,
+            pages: 0,
+        }
+    }
+
     /// Planned items that are not in a batch yet: those of the tails and the one held back.
     pub fn waiting(&self) -> u64 {
         self.waiting_items().count() as u64

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::NewBatch;
+use crate::checkpoint::{NewBatch, NewRange};
 use crate::model::{Kind, Phase, VersionId};
 use crate::rules::{Conditions, NullVersions, Policy, Rule, State, Verdict};
 
@@ -23,25 +23,7 @@ fn rules(states: Vec<State>, beyond_newest: Option<u64>, allow_promotion: bool) 
 }
 
 fn range(lo: Option<&str>, hi: Option<&str>) -> RangeRow {
-    RangeRow {
-        id: 1,
-        prefix: Key::default(),
-        lo: lo.map(Key::from),
-        hi: hi.map(Key::from),
-        cursor: None,
-        recent: Vec::new(),
-        fold: None,
-        held: None,
-        tails: Vec::new(),
-        next_seq: 0,
-        key_seq: None,
-        done: false,
-        listed: 0,
-        kept: 0,
-        planned: 0,
-        undecided: 0,
-        pages: 0,
-    }
+    RangeRow::new(1, NewRange { prefix: Key::default(), lo: lo.map(Key::from), hi: hi.map(Key::from) })
 }
 
 /// A bucket in listing order: for each key the kinds of its entries, newest first.
