@@ -117,7 +117,10 @@ async fn commit(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u
     let mut commit = match commit {
         Ok(commit) => commit,
         Err(PageFault::Order(fault)) => {
-            ctx.stop.abort(Ending::Tripwire(format!("{fault}: nothing of this page was planned")));
+            ctx.stop.abort(Ending::Tripwire(format!(
+                "{fault}: nothing of this page was planned. Where somebody changed that key meanwhile, begin anew \
+                 with --restart"
+            )));
             return None;
         }
         Err(fault @ PageFault::State(_)) => {
