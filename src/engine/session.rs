@@ -221,7 +221,10 @@ async fn take_up(
     match (choice, current) {
         (Choice::Refuse(ending), _) => Err(ending),
         (Choice::GoOn, Some(files)) => {
-            tracing::info!(run = %files.run_id, "goes on with an interrupted run");
+            match known.as_ref().map(|standing| standing.state) {
+                Some(RunState::Planned) => tracing::info!(run = %files.run_id, "carries out the stored plan"),
+                _ => tracing::info!(run = %files.run_id, "goes on with an interrupted run"),
+            }
             let journal = journal(job, &files)?;
             let checkpoint = Checkpoint::open(&files.checkpoint, journal).map_err(refused)?;
             Ok((checkpoint, files))
