@@ -563,3 +563,24 @@ fn too_many_failures_are_78() {
     assert!(world.count() > 400, "it stopped early");
     check_identity(&world.status());
 }
+
+#[test]
+fn a_digest_that_never_fits_ends_with_75_and_not_after_hours() {
+    let errors = RequestErrors {
+        operation: Some(Operation::DeleteObjects),
+        share: 1.0,
+        code: "BadDigest".into(),
+        retry_after_secs: None,
+    };
+    let faults = Faults { request_errors: vec![errors], ..Faults::default() };
+    let world = World::with(Config { seeds: vec![mixed(20)], faults, ..Config::default() });
+    let job = world.job(&format!("{EVERYTHING}retry: {{ give_up_after: 1m }}\n"));
+    let began = std::time::Instant::now();
+    let ended = world.run(&job).expect(75);
+    assert!(ended.stderr.contains("BadDigest"), "{}", ended.stderr);
+    assert!(began.elapsed().as_secs() < 50, "it must not wait for give_up_after");
+    assert_eq!(deletions(&world), 0);
+    world.sandbox.set_faults(Faults::default());
+    world.run(&job).expect(0);
+    assert_eq!(world.count(), 0);
+}

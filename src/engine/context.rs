@@ -1,6 +1,6 @@
 //! What all parts of a run share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ pub(super) struct Context {
     pub(super) page_order: Mutex<PageOrder>,
     /// The server has no DeleteObjects: every version is deleted by a request of its own.
     pub(super) single_deletes: AtomicBool,
+    /// Requests in a row, without one that succeeded between them, that failed in a way that is worth
+    /// a few tries only: a digest that never fits is a broken middlebox or a bug of ours.
+    pub(super) in_vain: AtomicU32,
     /// Versions planned and not settled.
     pub(super) pending: AtomicU64,
     /// Versions listed by the run.

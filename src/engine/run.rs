@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         pending: AtomicU64::new(totals.planned().versions - totals.settled().versions),
         listed: AtomicU64::new(totals.listed().versions),
         listing_done: AtomicBool::new(!list),
+        in_vain: AtomicU32::new(0),
         planners_paused: AtomicU64::new(0),
         moved: watch::Sender::new(0),
         job,

@@ -114,6 +114,7 @@ async fn send_many(
         Err(error) => Some(error),
         Ok(None) => None,
         Ok(Some(answer)) => {
+            ctx.in_vain.store(0, Ordering::Relaxed);
             for (at, outcome) in of.iter().zip(answer.outcomes) {
                 if let ItemAnswer::Refused {
                     class: Class::Stop | Class::Credentials, code, message, ..
@@ -213,6 +214,11 @@ fn refused(
                 ctx.caller.metrics.throttled(of.len() as u64);
             }
             ctx.check_outage(error);
+            if let Some(tries_max) = error.tries_max
+                && ctx.in_vain.fetch_add(1, Ordering::Relaxed) + 1 >= tries_max
+            {
+                ctx.end_by(error);
+            }
             note(sent, &of, &open(error));
         }
         Class::Credentials | Class::ClockSkew | Class::Elsewhere | Class::Stop => {
