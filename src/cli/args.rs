@@ -149,12 +149,19 @@ pub(super) struct Serve {
     /// Fill a bucket as the `sandbox:` section of this job file says
     #[arg(long, value_name = "JOB")]
     pub(super) seed: Option<PathBuf>,
+    /// Serve a bucket whose listing is computed from an index, as this JSON file says; may be given
+    /// more than once
+    #[arg(long, value_name = "SPEC")]
+    pub(super) procedural: Vec<PathBuf>,
     /// Append every applied effect to this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(super) oplog: Option<PathBuf>,
     /// Scripted faults and the server's personality, as a JSON file
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
+    /// Write counts of requests and keys, and what is left in each bucket, to this JSON file at the end
+    #[arg(long, value_name = "FILE")]
+    pub(super) stats: Option<PathBuf>,
     /// Write the endpoint to this file once the server listens
     #[arg(long, value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,

@@ -1,13 +1,13 @@
 //! `sandbox`: the embedded server on its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Ending;
-use crate::sandbox::{Config, Faults, Personality, Sandbox};
+use crate::sandbox::{Config, Faults, Personality, Procedural, Sandbox};
 
 use super::args::Serve;
 use super::client::load;
@@ -33,6 +33,7 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
         personality: script.personality,
         oplog_file: serve.oplog,
         seeds: script.seeds,
+        procedural: read_procedural(&serve.procedural)?,
         keep_oplog: false,
         ..Config::default()
     };
@@ -48,20 +49,45 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
     let failed = |error: std::io::Error| Ending::LocalIo(format!("the sandbox: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let sandbox = Sandbox::start(config).await.map_err(|error| {
-        Ending::LocalIo(format!("the sandbox cannot listen on {}: {error}", serve.listen))
-    })?;
+    let sandbox = Sandbox::start(config)
+        .await
+        .map_err(|error| Ending::LocalIo(format!("the sandbox cannot start on {}: {error}", serve.listen)))?;
     let endpoint = sandbox.endpoint();
     print(&format!("endpoint={endpoint}\n"))?;
     if let Some(file) = &serve.ready_file {
-        announce(file, &endpoint).map_err(|error| Ending::LocalIo(format!("{}: {error}", file.display())))?;
+        write_whole(file, &format!("endpoint={endpoint}\n"))
+            .map_err(|error| Ending::LocalIo(format!("{}: {error}", file.display())))?;
     }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    let stats = sandbox.stats();
     sandbox.shutdown().await;
+    if let Some(file) = &serve.stats {
+        write_whole(file, &format!("{stats}\n"))
+            .map_err(|error| Ending::LocalIo(format!("{}: {error}", file.display())))?;
+    }
     Ok(Ending::Done)
+}
+
+/// Reads the files that describe procedural buckets; the problems of all of them are told at once.
+fn read_procedural(paths: &[PathBuf]) -> Result<Vec<Procedural>, Ending> {
+    let (mut specs, mut problems) = (Vec::new(), Vec::new());
+    for path in paths {
+        let read = fs::read_to_string(path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| serde_json::from_str::<Procedural>(&text).map_err(|error| error.to_string()));
+        match read {
+            Ok(spec) => {
+                let told = spec.problems();
+                problems.extend(told.iter().map(|problem| format!("{}: {problem}", path.display())));
+                specs.push(spec);
+            }
+            Err(error) => problems.push(format!("{}: {error}", path.display())),
+        }
+    }
+    if problems.is_empty() { Ok(specs) } else { Err(Ending::Usage(problems.join("\n"))) }
 }
 
 fn read_script(path: &Path) -> Result<Script, Ending> {
@@ -71,9 +97,9 @@ fn read_script(path: &Path) -> Result<Script, Ending> {
 }
 
 /// Whoever waits for the file finds it whole.
-fn announce(file: &Path, endpoint: &str) -> std::io::Result<()> {
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".tmp");
-    fs::write(&beside, format!("endpoint={endpoint}\n"))?;
+    fs::write(&beside, text)?;
     fs::rename(&beside, file)
 }

@@ -1,10 +1,11 @@
 //! Decides which faults befall a request and its items.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::faults::{FaultKind, Faults, When};
+use super::faults::{FaultKind, Faults, PartitionLimit, When};
 use super::operation::Operation;
 use super::version_id::scramble;
 
@@ -19,6 +20,49 @@ pub(super) struct Fate {
     pub(super) cut: Option<Cut>,
     /// Suspend versioning everywhere first.
     pub(super) suspend_all: bool,
+    /// How long it takes.
+    pub(super) latency: Delay,
+}
+
+/// How long a request takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Delay {
+    fixed: Duration,
+    /// In nanoseconds.
+    per_key_ns: u64,
+}
+
+impl Delay {
+    /// Before it has its effect.
+    pub(super) fn before(self) -> Duration {
+        self.fixed / 2
+    }
+
+    /// After it has its effect, with what so many keys take.
+    pub(super) fn after(self, keys: u64) -> Duration {
+        self.fixed - self.before() + Duration::from_nanos(self.per_key_ns.saturating_mul(keys))
+    }
+}
+
+/// What befalls the items of one DeleteObjects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum ItemFates {
+    /// Nothing befalls any.
+    AllFine,
+    /// For each item, in order.
+    Each(Vec<ItemFate>),
+    /// The request as a whole is answered SlowDown: its partitions take none of its keys.
+    SlowDown,
+}
+
+impl ItemFates {
+    /// What befalls the item at this place.
+    pub(super) fn of(&self, place: usize) -> &ItemFate {
+        match self {
+            Self::Each(fates) => fates.get(place).unwrap_or(&ItemFate::Fine),
+            Self::AllFine | Self::SlowDown => &ItemFate::Fine,
+        }
+    }
 }
 
 /// Where a body ends early.
@@ -47,7 +91,7 @@ pub(super) enum ItemFate {
     /// Nothing.
     Fine,
     /// It fails with this code.
-    Error(String),
+    Error(Cow<'static, str>),
     /// It is carried out and left out of the answer.
     Omitted,
 }
@@ -62,6 +106,7 @@ enum Purpose {
     Cut,
     CutPlace,
     Omit,
+    Latency,
 }
 
 /// The tokens of a partition of the key space.
@@ -83,7 +128,24 @@ struct Inner {
     foreign_key_done: bool,
     suspend_done: bool,
     requests_of_credentials: HashMap<String, u64>,
-    partitions: HashMap<Vec<u8>, Tokens>,
+    /// By the first bytes of a key, or by the place among the boundaries.
+    partitions: HashMap<Partition, Tokens>,
+}
+
+/// A part of the key space.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Partition {
+    Beginning(Vec<u8>),
+    Place(usize),
+}
+
+impl Partition {
+    fn of(key: &[u8], limit: &PartitionLimit) -> Self {
+        if limit.boundaries.is_empty() {
+            return Self::Beginning(key[..limit.prefix_bytes.min(key.len())].to_vec());
+        }
+        Self::Place(limit.boundaries.partition_point(|first| first.as_bytes() <= key))
+    }
 }
 
 /// The faults in force, and what has come of them so far.
@@ -130,19 +192,6 @@ impl Chance {
         fate
     }
 
-    /// What the operation takes with so many keys.
-    pub(super) fn latency(&self, operation: Operation, keys: u64) -> Duration {
-        let inner = self.lock();
-        let fits = |of: Option<Operation>| of.is_none_or(|wanted| wanted == operation);
-        inner.faults.latency.iter().find(|latency| fits(latency.operation)).map_or(
-            Duration::ZERO,
-            |latency| {
-                Duration::from_millis(latency.fixed_ms)
-                    + Duration::from_micros(latency.per_key_us.saturating_mul(keys))
-            },
-        )
-    }
-
     /// Counts a use of credentials; whether they have expired by it.
     pub(super) fn credentials_expired(&self, access_key: &str, token: &str) -> bool {
         let mut inner = self.lock();
@@ -175,9 +224,23 @@ impl Chance {
         &self,
         items: impl Iterator<Item = (&'a str, Option<&'a str>)>,
         now: Instant,
-    ) -> Vec<ItemFate> {
+    ) -> ItemFates {
         let mut inner = self.lock();
-        items.map(|(key, version_id)| inner.of_item(key, version_id.unwrap_or(""), now)).collect()
+        if !inner.faults.concern_items() {
+            return ItemFates::AllFine;
+        }
+        let mut throttled = 0;
+        let fates: Vec<ItemFate> = items
+            .map(|(key, version_id)| {
+                if inner.partition_takes(key.as_bytes(), now) {
+                    return inner.of_item(key, version_id.unwrap_or(""));
+                }
+                throttled += 1;
+                ItemFate::Error(Cow::Borrowed("SlowDown"))
+            })
+            .collect();
+        let as_a_whole = inner.faults.partition_limit.as_ref().is_some_and(|limit| limit.whole_request);
+        if as_a_whole && throttled == fates.len() { ItemFates::SlowDown } else { ItemFates::Each(fates) }
     }
 
     /// Whether the partition of a key takes one more.
@@ -187,12 +250,36 @@ impl Chance {
 }
 
 impl Faults {
+    /// Whether anything can befall an item of DeleteObjects.
+    fn concern_items(&self) -> bool {
+        !self.scripted_keys.is_empty()
+            || !self.key_errors.is_empty()
+            || self.partition_limit.is_some()
+            || self.omit_items > 0.0
+    }
+
+    /// How long a request takes: a lognormal multiple of what the operation takes.
+    fn delay(&self, operation: Operation, nth: u64) -> Delay {
+        let fits = |of: Option<Operation>| of.is_none_or(|wanted| wanted == operation);
+        let Some(latency) = self.latency.iter().find(|latency| fits(latency.operation)) else {
+            return Delay::default();
+        };
+        let draw = |which| fraction(mix(&[self.seed, Purpose::Latency as u64, which, operation as u64, nth]));
+        let multiple =
+            if latency.sigma > 0.0 { (latency.sigma * normal(draw(0), draw(1))).exp() } else { 1.0 };
+        let scaled = |nanos: f64| (nanos * multiple) as u64;
+        Delay {
+            fixed: Duration::from_nanos(scaled(latency.fixed_ms as f64 * 1e6)),
+            per_key_ns: scaled(latency.per_key_us as f64 * 1e3),
+        }
+    }
+
     fn by_chance(&self, operation: Operation, nth: u64) -> Fate {
         let draw = |purpose, which: usize| {
             fraction(mix(&[self.seed, purpose as u64, which as u64, operation as u64, nth]))
         };
         let fits = |of: Option<Operation>| of.is_none_or(|wanted| wanted == operation);
-        let mut fate = Fate::default();
+        let mut fate = Fate { latency: self.delay(operation, nth), ..Fate::default() };
         for (which, errors) in self.request_errors.iter().enumerate() {
             if fits(errors.operation)
                 && fate.error.is_none()
@@ -218,15 +305,12 @@ impl Faults {
 }
 
 impl Inner {
-    fn of_item(&mut self, key: &str, version_id: &str, now: Instant) -> ItemFate {
+    fn of_item(&mut self, key: &str, version_id: &str) -> ItemFate {
         for (scripted, done) in self.faults.scripted_keys.iter().zip(&mut self.scripted_done) {
             if scripted.key == key && scripted.times.is_none_or(|times| *done < times) {
                 *done += 1;
-                return ItemFate::Error(scripted.code.clone());
+                return ItemFate::Error(scripted.code.clone().into());
             }
-        }
-        if !self.partition_takes(key.as_bytes(), now) {
-            return ItemFate::Error("SlowDown".to_owned());
         }
         if self.faults.key_errors.is_empty() && self.faults.omit_items <= 0.0 {
             return ItemFate::Fine;
@@ -243,7 +327,7 @@ impl Inner {
                 && fraction(draw(Purpose::KeyError, which)) < errors.share
             {
                 let code = draw(Purpose::KeyErrorCode, which) % errors.codes.len() as u64;
-                fate = ItemFate::Error(errors.codes[usize::try_from(code).unwrap_or(0)].clone());
+                fate = ItemFate::Error(errors.codes[usize::try_from(code).unwrap_or(0)].clone().into());
                 break;
             }
         }
@@ -258,12 +342,8 @@ impl Inner {
 
     fn partition_takes(&mut self, key: &[u8], now: Instant) -> bool {
         let Some(limit) = &self.faults.partition_limit else { return true };
-        let partition = &key[..limit.prefix_bytes.min(key.len())];
         let full = Tokens { left: limit.burst_keys, at: now };
-        if !self.partitions.contains_key(partition) {
-            self.partitions.insert(partition.to_vec(), full);
-        }
-        let Some(tokens) = self.partitions.get_mut(partition) else { return true };
+        let tokens = self.partitions.entry(Partition::of(key, limit)).or_insert(full);
         let rested = now.saturating_duration_since(tokens.at).as_secs_f64();
         tokens.left = (tokens.left + rested * limit.keys_per_second).min(limit.burst_keys);
         tokens.at = now;
@@ -294,6 +374,12 @@ pub(super) fn mix(parts: &[u64]) -> u64 {
 /// A number from 0 to below 1.
 pub(super) fn fraction(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A draw from the normal distribution with mean 0 and deviation 1, out of two draws from 0 to below
+/// 1 (Box and Muller).
+fn normal(first: f64, second: f64) -> f64 {
+    (-2.0 * (1.0 - first).ln()).sqrt() * (std::f64::consts::TAU * second).cos()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use serde::Deserialize;
 
 use super::operation::Operation;
+use super::store::Store;
 
 /// Everything that can be made to go wrong. The default is nothing.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -135,18 +136,54 @@ pub struct Latency {
     /// For each key in it besides, in microseconds.
     #[serde(default)]
     pub per_key_us: u64,
+    /// The spread: each request takes a lognormal multiple of the above, whose logarithm has this
+    /// standard deviation and whose median is 1. It follows from the seed, the operation, and the
+    /// number of the request. 0 is no spread.
+    #[serde(default)]
+    pub sigma: f64,
 }
 
 /// The write rate of one part of the key space.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionLimit {
-    /// Keys with the same first bytes, so many, share a partition; 0 makes the bucket one.
+    /// Keys with the same first bytes, so many, share a partition; 0 makes the bucket one. Without
+    /// meaning where there are `boundaries` or `partitions`.
+    #[serde(default)]
     pub prefix_bytes: usize,
+    /// The first key of each partition but the first, in byte order.
+    #[serde(default)]
+    pub boundaries: Vec<String>,
+    /// So many partitions of equally many keys each, counted at the start in the first procedural
+    /// bucket, else in the first bucket. Takes the place of `boundaries`.
+    #[serde(default)]
+    pub partitions: Option<u16>,
     /// Keys that a partition takes in a second. Those beyond are answered SlowDown.
     pub keys_per_second: f64,
     /// Keys that a partition takes at once after a rest.
     pub burst_keys: f64,
+    /// Whether a DeleteObjects of which not one key is taken is answered 503 SlowDown as a whole,
+    /// instead of 200 with an error for each key.
+    #[serde(default)]
+    pub whole_request: bool,
+}
+
+impl Faults {
+    /// The same with `partitions` replaced by the boundaries that they have in this store.
+    pub(super) fn settled(mut self, store: &Store) -> Self {
+        if let Some(limit) = &mut self.partition_limit
+            && let Some(partitions) = limit.partitions.take()
+        {
+            let text = |key: Vec<u8>| String::from_utf8_lossy(&key).into_owned();
+            limit.boundaries = store.boundaries(u64::from(partitions)).into_iter().map(text).collect();
+            limit.prefix_bytes = 0;
+        }
+        if let Some(limit) = &mut self.partition_limit {
+            limit.boundaries.sort_unstable();
+            limit.boundaries.dedup();
+        }
+        self
+    }
 }
 
 /// What goes wrong with one request.

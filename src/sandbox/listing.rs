@@ -4,11 +4,14 @@
 //! Every page starts at its marker by a range query and stops at its size, so its cost does not
 //! grow with the bucket.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
+use super::generated::Generated;
 use super::personality::Personality;
-use super::store::{Bucket, Entry};
+use super::store::{Bucket, Entry, place_of, read};
 use super::version_id::{self, VersionRef};
 use crate::model::Kind;
 
@@ -26,6 +29,33 @@ pub(super) struct Query {
     pub(super) version_marker: Option<VersionRef>,
     /// At most [`PAGE_SIZE_MAX`].
     pub(super) rows_max: usize,
+}
+
+/// Where the entries of a bucket come from.
+pub(super) enum Source<'b> {
+    /// From memory, under the bucket's lock.
+    Stored(RwLockReadGuard<'b, Bucket>),
+    /// From a procedural bucket, which needs no lock to be read.
+    Generated(Arc<Generated>),
+}
+
+impl<'b> Source<'b> {
+    pub(super) fn of(bucket: &'b RwLock<Bucket>) -> Self {
+        let bucket = read(bucket);
+        match bucket.generated() {
+            Some(generated) => Self::Generated(Arc::clone(generated)),
+            None => Self::Stored(bucket),
+        }
+    }
+
+    /// The place in the order of a version that may be gone.
+    fn sequence_of(&self, key: &[u8], wanted: VersionRef) -> Option<u64> {
+        match (self, wanted) {
+            (_, VersionRef::Sequence(sequence)) => Some(sequence),
+            (Self::Stored(bucket), VersionRef::Null) => bucket.sequence_of_null(key),
+            (Self::Generated(_), VersionRef::Null) => None,
+        }
+    }
 }
 
 /// One row of a page.
@@ -54,79 +84,118 @@ pub(super) struct Next {
     pub(super) version_id: Option<String>,
 }
 
-/// The rows of an answer.
+/// A key and its entries, oldest first: those of a store, or computed for this page.
 #[derive(Debug)]
+struct Group<'a> {
+    key: Cow<'a, [u8]>,
+    entries: Cow<'a, [Entry]>,
+}
+
+/// Where a row of a page is found.
+#[derive(Debug)]
+enum Place {
+    Entry { group: usize, entry: usize },
+    CommonPrefix(Vec<u8>),
+}
+
+/// The rows of an answer.
+#[derive(Debug, Default)]
 pub(super) struct Page<'a> {
-    pub(super) rows: Vec<Row<'a>>,
+    groups: Vec<Group<'a>>,
+    places: Vec<Place>,
     /// `None` where the listing ends here.
     pub(super) next: Option<Next>,
 }
 
+impl Page<'_> {
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The rows in their order.
+    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = Row<'_>> {
+        self.places.iter().map(|place| match place {
+            Place::Entry { group, entry } => {
+                let Group { key, entries } = &self.groups[*group];
+                Row::Entry { key, entry: &entries[*entry], is_latest: entry + 1 == entries.len() }
+            }
+            Place::CommonPrefix(prefix) => Row::CommonPrefix(prefix),
+        })
+    }
+}
+
 /// A page of ListObjectVersions.
-pub(super) fn versions<'a>(bucket: &'a Bucket, query: &Query, personality: &Personality) -> Page<'a> {
+pub(super) fn versions<'a>(source: &'a Source<'_>, query: &Query, personality: &Personality) -> Page<'a> {
     let oldest_first = personality.oldest_first;
     let select = |key: &[u8], entries: &[Entry]| {
         if key == query.key_marker.as_bytes() {
             let Some(wanted) = query.version_marker else { return 0..entries.len() };
-            return after_marker(bucket, key, entries, wanted, personality);
+            return after_marker(source, key, entries, wanted, personality);
         }
         0..entries.len()
     };
     // With a version to go on from, the marker's own key has to be looked at.
     let inclusive = query.version_marker.is_some() || personality.inclusive_key_marker;
-    walk_as(bucket, query, personality, inclusive, oldest_first, &select)
+    walk_as(source, query, personality, inclusive, oldest_first, &select)
 }
 
 /// A page of ListObjects: the latest entry of each key, where it is a version.
-pub(super) fn objects<'a>(bucket: &'a Bucket, query: &Query, personality: &Personality) -> Page<'a> {
+pub(super) fn objects<'a>(source: &'a Source<'_>, query: &Query, personality: &Personality) -> Page<'a> {
     let select = |_: &[u8], entries: &[Entry]| match entries.last() {
         Some(latest) if latest.kind == Kind::Version => entries.len() - 1..entries.len(),
         _ => 0..0,
     };
-    walk_as(bucket, query, personality, false, false, &select)
+    walk_as(source, query, personality, false, false, &select)
 }
 
 /// The entries of the marker's key that come after the marker; entries are oldest first.
 fn after_marker(
-    bucket: &Bucket,
+    source: &Source<'_>,
     key: &[u8],
     entries: &[Entry],
     wanted: VersionRef,
     personality: &Personality,
 ) -> Range<usize> {
-    let is_there = bucket.entry(key, wanted).is_some();
-    if !is_there && personality.marker_skips_key_when_gone {
+    if let Some(at) = place_of(entries, wanted) {
+        return if personality.oldest_first { at + 1..entries.len() } else { 0..at };
+    }
+    if personality.marker_skips_key_when_gone {
         return 0..0;
     }
-    if !is_there && personality.marker_restarts_key_when_gone {
+    if personality.marker_restarts_key_when_gone {
         return 0..entries.len();
     }
-    let Some(sequence) = bucket.sequence_of(key, wanted) else { return 0..0 };
+    let Some(sequence) = source.sequence_of(key, wanted) else { return 0..0 };
     let at = entries.partition_point(|entry| entry.sequence < sequence);
-    if personality.oldest_first { at + usize::from(is_there)..entries.len() } else { 0..at }
+    if personality.oldest_first { at..entries.len() } else { 0..at }
 }
 
 /// Which entries of a key are rows.
 type Select<'s> = &'s dyn Fn(&[u8], &[Entry]) -> Range<usize>;
 
 fn walk_as<'a>(
-    bucket: &'a Bucket,
+    source: &'a Source<'_>,
     query: &Query,
     personality: &Personality,
     inclusive: bool,
     oldest_first: bool,
     select: Select<'_>,
 ) -> Page<'a> {
-    let mut walk = Walk {
-        query,
-        rows_max: rows_max(query, personality),
-        oldest_first,
-        page: Page { rows: Vec::new(), next: None },
-    };
-    if personality.utf16_order {
-        walk.run(&Utf16Order::of(bucket), first_seek(query, inclusive, utf16_rank), select);
-    } else {
-        walk.run(&ByteOrder(&bucket.keys), first_seek(query, inclusive, <[u8]>::to_vec), select);
+    let rows_max = rows_max(query, personality);
+    let mut walk = Walk { query, rows_max, oldest_first, page: Page::default() };
+    walk.page.places.reserve(rows_max);
+    match source {
+        Source::Stored(bucket) if personality.utf16_order => {
+            walk.run(&Utf16Order::of(bucket), first_seek(query, inclusive, utf16_rank), select);
+        }
+        Source::Stored(bucket) => {
+            walk.run(&ByteOrder(&bucket.keys), first_seek(query, inclusive, <[u8]>::to_vec), select);
+        }
+        // Its keys are ASCII behind one prefix: both orders are the same.
+        Source::Generated(generated) => {
+            walk.run(&IndexOrder(generated), first_seek(query, inclusive, <[u8]>::to_vec), select);
+        }
     }
     walk.page
 }
@@ -188,13 +257,13 @@ fn common_prefix<'k>(query: &Query, key: &'k [u8]) -> Option<&'k [u8]> {
 
 /// Keys in some order, to be walked from any place.
 trait Keys<'a> {
-    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = (&'a [u8], &'a [Entry])>;
+    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = Group<'a>>;
 }
 
 struct ByteOrder<'a>(&'a BTreeMap<Box<[u8]>, Vec<Entry>>);
 
 impl<'a> Keys<'a> for ByteOrder<'a> {
-    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = (&'a [u8], &'a [Entry])> {
+    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = Group<'a>> {
         let successor;
         let lower = match seek {
             Seek::From(key) => Bound::Included(key.as_slice()),
@@ -204,7 +273,24 @@ impl<'a> Keys<'a> for ByteOrder<'a> {
                 Bound::Included(successor.as_slice())
             }
         };
-        self.0.range::<[u8], _>((lower, Bound::Unbounded)).map(|(key, entries)| (&**key, entries.as_slice()))
+        self.0
+            .range::<[u8], _>((lower, Bound::Unbounded))
+            .map(|(key, entries)| Group { key: Cow::Borrowed(key), entries: Cow::Borrowed(entries) })
+    }
+}
+
+/// The keys of a procedural bucket, which are computed on the way.
+struct IndexOrder<'a>(&'a Generated);
+
+impl<'a> Keys<'a> for IndexOrder<'a> {
+    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = Group<'a>> {
+        let (text, after_equal) = match seek {
+            Seek::From(key) => (Cow::Borrowed(key), false),
+            Seek::After(key) => (Cow::Borrowed(key), true),
+            Seek::AfterPrefix(prefix) => (Cow::Owned(behind_prefix(prefix)), false),
+        };
+        let keys = self.0.keys_from(&text, after_equal);
+        keys.map(|(key, entries)| Group { key: Cow::Owned(key), entries: Cow::Owned(entries) })
     }
 }
 
@@ -239,13 +325,15 @@ fn utf16_rank(key: &[u8]) -> Vec<u8> {
 }
 
 impl<'a> Keys<'a> for Utf16Order<'a> {
-    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = (&'a [u8], &'a [Entry])> {
+    fn walk_from(&self, seek: &Seek) -> impl Iterator<Item = Group<'a>> {
         let lower = match seek {
             Seek::From(key) => Bound::Included(utf16_rank(key)),
             Seek::After(key) => Bound::Excluded(utf16_rank(key)),
             Seek::AfterPrefix(prefix) => Bound::Included(behind_prefix(&utf16_rank(prefix))),
         };
-        self.0.range((lower, Bound::Unbounded)).map(|(_, found)| *found)
+        self.0
+            .range((lower, Bound::Unbounded))
+            .map(|(_, (key, entries))| Group { key: Cow::Borrowed(key), entries: Cow::Borrowed(entries) })
     }
 }
 
@@ -269,41 +357,41 @@ impl<'a> Walk<'_, 'a> {
     /// Walks until the page is full, the prefix is left, or a common prefix has to be jumped over:
     /// then the place behind it is returned.
     fn run_to_prefix(&mut self, keys: &impl Keys<'a>, seek: &Seek, select: Select<'_>) -> Option<Seek> {
-        for (key, entries) in keys.walk_from(seek) {
-            if !key.starts_with(self.query.prefix.as_bytes()) {
+        for group in keys.walk_from(seek) {
+            if !group.key.starts_with(self.query.prefix.as_bytes()) {
                 return None;
             }
-            let selected = select(key, entries);
+            let selected = select(&group.key, &group.entries);
             if selected.is_empty() {
                 continue;
             }
-            if let Some(rolled) = common_prefix(self.query, key) {
-                if !self.push(Row::CommonPrefix(rolled)) {
-                    return None;
-                }
-                return Some(Seek::AfterPrefix(rolled.to_vec()));
+            if let Some(rolled) = common_prefix(self.query, &group.key) {
+                let rolled = rolled.to_vec();
+                return self.push(Place::CommonPrefix(rolled.clone())).then_some(Seek::AfterPrefix(rolled));
             }
-            if !self.push_entries(key, entries, selected) {
+            if !self.push_entries(group, selected) {
                 return None;
             }
         }
         None
     }
 
-    fn push_entries(&mut self, key: &'a [u8], entries: &'a [Entry], selected: Range<usize>) -> bool {
-        let (latest, oldest_first) = (entries.len() - 1, self.oldest_first);
-        let mut push =
-            |index: usize| self.push(Row::Entry { key, entry: &entries[index], is_latest: index == latest });
+    fn push_entries(&mut self, group: Group<'a>, selected: Range<usize>) -> bool {
+        self.page.groups.push(group);
+        let group = self.page.groups.len() - 1;
+        let oldest_first = self.oldest_first;
+        let mut push = |entry: usize| self.push(Place::Entry { group, entry });
         if oldest_first { selected.into_iter().all(&mut push) } else { selected.rev().all(&mut push) }
     }
 
     /// Adds a row; `false` where the page is full, which makes it a truncated one.
-    fn push(&mut self, row: Row<'a>) -> bool {
-        if self.page.rows.len() == self.rows_max {
-            self.page.next = self.page.rows.last().map(Row::marker);
+    fn push(&mut self, place: Place) -> bool {
+        if self.page.len() == self.rows_max {
+            let next = self.page.rows().next_back().map(|row| row.marker());
+            self.page.next = next;
             return false;
         }
-        self.page.rows.push(row);
+        self.page.places.push(place);
         true
     }
 }

@@ -14,6 +14,7 @@ mod checksum;
 mod chunked;
 mod clock;
 mod faults;
+mod generated;
 mod key_shape;
 mod listing;
 mod op_bucket;
@@ -23,7 +24,9 @@ mod op_object;
 mod operation;
 mod oplog;
 mod ops;
+mod ordered_key;
 mod personality;
+mod procedural;
 mod refusal;
 mod reply;
 mod request;
@@ -53,8 +56,9 @@ pub use faults::{
 pub use operation::Operation;
 pub use oplog::{Count, Counters, Effect, OpRecord};
 pub use personality::Personality;
+pub use procedural::{OrderedShape, Procedural};
 pub use seed::{KeyShape, Seed, SeedItem};
-pub use store::{Lock, NoSuchBucket, RetentionMode, Store};
+pub use store::{BadProcedural, Lock, NoSuchBucket, RetentionMode, Store};
 
 use crate::model::Timestamp;
 
@@ -77,6 +81,8 @@ pub struct Config {
     pub verify_signatures: bool,
     /// What is in it at the start.
     pub seeds: Vec<Seed>,
+    /// Buckets whose listing is computed instead of stored.
+    pub procedural: Vec<Procedural>,
     /// What goes wrong.
     pub faults: Faults,
     /// Whom it takes after.
@@ -98,6 +104,7 @@ impl Default for Config {
             owner: "123456789012".to_owned(),
             verify_signatures: true,
             seeds: Vec::new(),
+            procedural: Vec::new(),
             faults: Faults::default(),
             personality: Personality::default(),
             oplog_file: None,
@@ -118,6 +125,7 @@ impl fmt::Debug for Config {
             .field("owner", &self.owner)
             .field("verify_signatures", &self.verify_signatures)
             .field("seeds", &self.seeds)
+            .field("procedural", &self.procedural)
             .field("faults", &self.faults)
             .field("personality", &self.personality)
             .field("oplog_file", &self.oplog_file)
@@ -138,7 +146,8 @@ impl Sandbox {
     /// Fills the store and starts to listen, on the tokio runtime that this is called on.
     ///
     /// # Errors
-    /// Those of listening and of opening the operation log.
+    /// Those of listening and of opening the operation log, and a procedural bucket that is not as
+    /// [`Procedural::problems`] expects or has the name of another.
     pub async fn start(config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
@@ -149,6 +158,10 @@ impl Sandbox {
         for seed in &config.seeds {
             seed.apply(&store, now).map_err(io::Error::other)?;
         }
+        for procedural in &config.procedural {
+            store.create_procedural(procedural, now).map_err(io::Error::other)?;
+        }
+        let faults = config.faults.settled(&store);
         let shared = Arc::new(server::Shared {
             access_key: config.access_key,
             secret_key: config.secret_key,
@@ -157,7 +170,7 @@ impl Sandbox {
             domain: config.domain,
             verify_signatures: config.verify_signatures,
             store,
-            chance: chance::Chance::new(config.faults),
+            chance: chance::Chance::new(faults),
             personality: RwLock::new(Arc::new(config.personality)),
             clock,
             oplog,
@@ -185,7 +198,7 @@ impl Sandbox {
 
     /// Puts other faults in force. What they count and draw starts again.
     pub fn set_faults(&self, faults: Faults) {
-        self.shared.chance.set(faults);
+        self.shared.chance.set(faults.settled(&self.shared.store));
     }
 
     /// Takes after another server from the next request on.
@@ -211,6 +224,21 @@ impl Sandbox {
     /// What was asked for so far.
     pub fn counters(&self) -> Counters {
         self.shared.oplog.counters()
+    }
+
+    /// What was asked for and what is left, as JSON:
+    /// `{"operations": {"DeleteObjects": {"requests": 1, "keys": 1000, "refused": 0,
+    /// "keys_refused": 0}}, "versions_left": {"bucket": 0}}`.
+    pub fn stats(&self) -> serde_json::Value {
+        let store = &self.shared.store;
+        let left = store.bucket_names().into_iter().filter_map(|name| {
+            let left = store.count(&name).ok()?;
+            Some((name, serde_json::Value::from(left)))
+        });
+        serde_json::json!({
+            "operations": self.counters(),
+            "versions_left": left.collect::<serde_json::Map<_, _>>(),
+        })
     }
 
     /// Stops listening, ends open connections, and waits until that is done.

@@ -56,7 +56,7 @@ pub(super) fn create(context: &Context<'_>, request: &Request) -> Result<Reply, 
 
 /// 3 to 63 characters: lower-case letters, digits, `-` and `.`, beginning and ending with a letter
 /// or a digit, no two dots in a row.
-fn is_bucket_name(name: &str) -> bool {
+pub(super) fn is_bucket_name(name: &str) -> bool {
     let is_edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = name.as_bytes();
     (3..=63).contains(&bytes.len())
@@ -79,7 +79,7 @@ pub(super) fn head(context: &Context<'_>, request: &Request) -> Result<Reply, Re
 pub(super) fn delete(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
     let bucket = context.bucket(request)?;
     let name = request.bucket()?;
-    if !read(&bucket).keys.is_empty() {
+    if !read(&bucket).is_empty() {
         return Err(Refusal::of("BucketNotEmpty").with("BucketName", name));
     }
     context.store.remove_bucket(name);

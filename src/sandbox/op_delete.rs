@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::chance::{ItemFate, mix};
+use super::chance::{ItemFate, ItemFates, mix};
 use super::op_object::named_version;
 use super::oplog::Effect;
 use super::ops::{Context, bypasses_governance, check_mfa};
@@ -54,7 +54,10 @@ pub(super) fn one(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
     }
     let deleted = match named {
         Some((wanted, _)) => bucket.delete_version(key.as_bytes(), wanted, context.now, bypass),
-        None => bucket.delete_latest(key.as_bytes(), context.store.next_sequence(), context.now),
+        None => {
+            bucket.check_writable()?;
+            bucket.delete_latest(key.as_bytes(), context.store.next_sequence(), context.now)
+        }
     };
     let effect = effect_of(&deleted, text).map(|(id, effect)| (key.clone(), id, effect));
     context.log(request.bucket()?, effect.into_iter())?;
@@ -103,14 +106,17 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
     let fates = context
         .chance
         .of_items(items.iter().map(|item| (item.key.as_str(), item.version_id.as_deref())), Instant::now());
+    if fates == ItemFates::SlowDown {
+        return Err(Refusal::of("SlowDown"));
+    }
     let outcomes = {
         let mut bucket = write(&bucket);
         let bypass = bypasses_governance(request, &bucket)?;
         check_mfa(request, &bucket, items.iter().any(|item| item.version_id.is_some()))?;
         let outcomes: Vec<Outcome> = items
             .iter()
-            .zip(&fates)
-            .map(|(item, fate)| apply(context, &mut bucket, item, fate, bypass))
+            .enumerate()
+            .map(|(place, item)| apply(context, &mut bucket, item, fates.of(place), bypass))
             .collect();
         let effects = items.iter().zip(&outcomes).filter_map(|(item, outcome)| match outcome {
             Outcome::Done(deleted) => effect_of(deleted, item.version_id.as_deref())
@@ -121,7 +127,7 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
         outcomes
     };
     let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed { .. })).count();
-    let omitted = |place: usize| fates[place] == ItemFate::Omitted;
+    let omitted = |place: usize| *fates.of(place) == ItemFate::Omitted;
     let mut reply =
         Reply::xml(write_answer(context, &items, &outcomes, omitted, is_quiet)).about(items.len());
     reply.keys_refused = refused as u64;
@@ -201,6 +207,9 @@ fn apply(
     let key = item.key.as_bytes();
     let named = item.version_id.as_deref().filter(|_| !context.chance.ignores_version_ids());
     let deleted = match named.map(VersionRef::parse) {
+        None if bucket.check_writable().is_err() => {
+            return Outcome::failed("NotImplemented", &message_of("NotImplemented"));
+        }
         None => bucket.delete_latest(key, context.store.next_sequence(), context.now),
         Some(None) => return Outcome::failed("NoSuchVersion", &message_of("NoSuchVersion")),
         Some(Some(wanted)) => bucket.delete_version(key, wanted, context.now, bypass_governance),

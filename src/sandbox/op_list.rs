@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-use super::listing::{self, Next, PAGE_SIZE_MAX, Page, Query, Row};
+use super::listing::{self, Next, PAGE_SIZE_MAX, Page, Query, Row, Source};
 use super::ops::Context;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::Request;
-use super::store::{Entry, STORAGE_CLASSES, read};
+use super::store::{Entry, STORAGE_CLASSES};
 use super::version_id::VersionRef;
 use super::xml_out::{Xml, listing_encode};
 use crate::model::Kind;
@@ -101,8 +101,8 @@ pub(super) fn versions(context: &Context<'_>, request: &Request) -> Result<Reply
         version_marker: version_marker(context, request)?,
         rows_max: rows_max(request)?,
     };
-    let bucket = read(&bucket);
-    let mut page = listing::versions(&bucket, &query, context.personality);
+    let source = Source::of(&bucket);
+    let page = listing::versions(&source, &query, context.personality);
     let mut xml = Xml::root("ListVersionsResult");
     xml.leaf("Name", request.bucket()?);
     encoding.marker(&mut xml, "Prefix", query.prefix.as_bytes());
@@ -120,18 +120,18 @@ pub(super) fn versions(context: &Context<'_>, request: &Request) -> Result<Reply
     }
     encoding.tell(&mut xml);
     xml.flag("IsTruncated", page.next.is_some());
+    let mut rows: Vec<Row<'_>> = page.rows().collect();
     if context.personality.grouped_pages {
-        page.rows
-            .sort_by_key(|row| matches!(row, Row::Entry { entry, .. } if entry.kind == Kind::DeleteMarker));
+        rows.sort_by_key(|row| matches!(row, Row::Entry { entry, .. } if entry.kind == Kind::DeleteMarker));
     }
     let owner = context.canonical_owner();
-    for row in &page.rows {
+    for row in rows {
         if let Row::Entry { key, entry, is_latest } = row {
-            write_version(&mut xml, encoding, key, entry, *is_latest, &owner);
+            write_version(&mut xml, encoding, key, entry, is_latest, &owner);
         }
     }
     write_common_prefixes(&mut xml, encoding, &page);
-    Ok(Reply::xml(xml.finish()).about(page.rows.len()))
+    Ok(Reply::xml(xml.finish()).about(page.len()))
 }
 
 fn write_version(xml: &mut Xml, encoding: Encoding, key: &[u8], entry: &Entry, is_latest: bool, owner: &str) {
@@ -167,7 +167,7 @@ fn write_owner(xml: &mut Xml, owner: &str) {
 }
 
 fn write_common_prefixes(xml: &mut Xml, encoding: Encoding, page: &Page<'_>) {
-    for row in &page.rows {
+    for row in page.rows() {
         if let Row::CommonPrefix(prefix) = row {
             xml.open("CommonPrefixes");
             encoding.key(xml, "Prefix", prefix);
@@ -177,7 +177,7 @@ fn write_common_prefixes(xml: &mut Xml, encoding: Encoding, page: &Page<'_>) {
 }
 
 fn write_objects(xml: &mut Xml, encoding: Encoding, page: &Page<'_>, owner: Option<&str>) {
-    for row in &page.rows {
+    for row in page.rows() {
         if let Row::Entry { key, entry, .. } = row {
             xml.open("Contents");
             encoding.key(xml, "Key", key);
@@ -203,8 +203,8 @@ pub(super) fn objects_v1(context: &Context<'_>, request: &Request) -> Result<Rep
         version_marker: None,
         rows_max: rows_max(request)?,
     };
-    let bucket = read(&bucket);
-    let page = listing::objects(&bucket, &query, context.personality);
+    let source = Source::of(&bucket);
+    let page = listing::objects(&source, &query, context.personality);
     let mut xml = Xml::root("ListBucketResult");
     xml.leaf("Name", request.bucket()?);
     encoding.marker(&mut xml, "Prefix", query.prefix.as_bytes());
@@ -219,7 +219,7 @@ pub(super) fn objects_v1(context: &Context<'_>, request: &Request) -> Result<Rep
     encoding.tell(&mut xml);
     xml.flag("IsTruncated", page.next.is_some());
     write_objects(&mut xml, encoding, &page, Some(&context.canonical_owner()));
-    Ok(Reply::xml(xml.finish()).about(page.rows.len()))
+    Ok(Reply::xml(xml.finish()).about(page.len()))
 }
 
 /// ListObjectsV2: the continuation token is opaque to clients; here it is the key in base64.
@@ -242,8 +242,8 @@ pub(super) fn objects_v2(context: &Context<'_>, request: &Request) -> Result<Rep
         version_marker: None,
         rows_max: rows_max(request)?,
     };
-    let bucket = read(&bucket);
-    let page = listing::objects(&bucket, &query, context.personality);
+    let source = Source::of(&bucket);
+    let page = listing::objects(&source, &query, context.personality);
     let mut xml = Xml::root("ListBucketResult");
     xml.leaf("Name", request.bucket()?);
     encoding.marker(&mut xml, "Prefix", query.prefix.as_bytes());
@@ -256,7 +256,7 @@ pub(super) fn objects_v2(context: &Context<'_>, request: &Request) -> Result<Rep
     if let Some(start) = request.argument("start-after") {
         encoding.marker(&mut xml, "StartAfter", start.as_bytes());
     }
-    xml.number("KeyCount", page.rows.len() as u64);
+    xml.number("KeyCount", page.len() as u64);
     xml.number("MaxKeys", query.rows_max as u64);
     if !query.delimiter.is_empty() {
         encoding.marker(&mut xml, "Delimiter", query.delimiter.as_bytes());
@@ -266,5 +266,5 @@ pub(super) fn objects_v2(context: &Context<'_>, request: &Request) -> Result<Rep
     let owner = context.canonical_owner();
     let wants_owner = request.argument("fetch-owner") == Some("true");
     write_objects(&mut xml, encoding, &page, wants_owner.then_some(owner.as_str()));
-    Ok(Reply::xml(xml.finish()).about(page.rows.len()))
+    Ok(Reply::xml(xml.finish()).about(page.len()))
 }

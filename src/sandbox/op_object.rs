@@ -1,5 +1,6 @@
 //! Putting and reading objects.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::checksum;
@@ -28,6 +29,7 @@ pub(super) fn put(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
         .ok_or_else(|| Refusal::of("InvalidStorageClass").with("StorageClassRequested", class))?;
     let md5 = checksum::md5(&request.body);
     let mut bucket = write(&bucket);
+    bucket.check_writable()?;
     let extra = Extra {
         body: Some(request.body.clone()),
         md5: Some(md5),
@@ -36,7 +38,7 @@ pub(super) fn put(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
         lock: lock_of(request, &bucket)?,
     };
     if request.header("if-none-match") == Some("*")
-        && bucket.entries(key.as_bytes()).last().is_some_and(|latest| latest.kind == Kind::Version)
+        && bucket.latest(key.as_bytes()).is_some_and(|latest| latest.kind == Kind::Version)
     {
         return Err(Refusal::of("PreconditionFailed").with("Condition", "If-None-Match"));
     }
@@ -119,14 +121,14 @@ fn lock_of(request: &Request, bucket: &Bucket) -> Result<Lock, Refusal> {
 }
 
 /// The version that a request reads: the one it names, or the latest.
-fn find<'b>(bucket: &'b Bucket, request: &Request, key: &Key) -> Result<&'b Entry, Refusal> {
+fn find<'b>(bucket: &'b Bucket, request: &Request, key: &Key) -> Result<Cow<'b, Entry>, Refusal> {
     match named_version(request)? {
         Some((wanted, text)) => bucket
             .entry(key.as_bytes(), wanted)
             .ok_or_else(|| Refusal::of("NoSuchVersion").with("Key", key.to_string()).with("VersionId", text)),
         None => {
             let no_such_key = || Refusal::of("NoSuchKey").with("Key", key.as_str().unwrap_or_default());
-            let latest = bucket.entries(key.as_bytes()).last().ok_or_else(no_such_key)?;
+            let latest = bucket.latest(key.as_bytes()).ok_or_else(no_such_key)?;
             if latest.kind == Kind::DeleteMarker {
                 return Err(no_such_key()
                     .header("x-amz-delete-marker", "true")
@@ -181,8 +183,8 @@ pub(super) fn get(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
     if entry.class != 0 {
         reply = reply.header("x-amz-storage-class", STORAGE_CLASSES[usize::from(entry.class)]);
     }
-    reply = with_extra(reply, entry, request, range.is_none());
-    reply.body = data(entry, from, until);
+    reply = with_extra(reply, &entry, request, range.is_none());
+    reply.body = data(&entry, from, until);
     Ok(reply)
 }
 

@@ -167,6 +167,12 @@ impl Refusal {
     }
 }
 
+impl From<super::store::TakesNoWrites> for Refusal {
+    fn from(_: super::store::TakesNoWrites) -> Self {
+        Self::of("NotImplemented")
+    }
+}
+
 impl From<super::store::NoSuchBucket> for Refusal {
     fn from(_: super::store::NoSuchBucket) -> Self {
         Self::of("NoSuchBucket")

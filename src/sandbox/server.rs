@@ -227,11 +227,10 @@ async fn attempt(
         shared.store.suspend_all();
     }
     shared.oplog.count(operation, |count| count.requests += 1);
-    let before = shared.chance.latency(operation, 0) / 2;
     let outcome = match read_body(body, operation, &request).await {
         Ok(bytes) => {
             request.body = bytes;
-            pause(before).await;
+            pause(fate.latency.before()).await;
             let resets = fate.reset == Some(When::BeforeApplying);
             if resets { None } else { Some(apply(shared, request, operation, &fate, ids)) }
         }
@@ -247,7 +246,7 @@ async fn attempt(
         }
         _ => count.refused += 1,
     });
-    pause(shared.chance.latency(operation, keys).saturating_sub(before)).await;
+    pause(fate.latency.after(keys)).await;
     let outcome = outcome.filter(|_| !is_lost)?;
     Some(outcome.map(|reply| match fate.cut {
         Some(cut) => cut_short(reply, cut),

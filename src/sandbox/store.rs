@@ -3,12 +3,15 @@
 //! Everything a bucket does happens under its own lock; the sequence number of an entry is taken
 //! under that lock, so the order of sequence numbers is the order of creation.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hyper::body::Bytes;
 
+use super::generated::Generated;
+use super::procedural::Procedural;
 use super::version_id::{self, VersionRef};
 use crate::model::{Key, Kind, Timestamp, Version, VersionId, VersioningStatus};
 
@@ -173,11 +176,14 @@ pub(super) struct Bucket {
     /// Where the `null` version of a key was before it was deleted, for as long as the key has
     /// other entries: a listing may have to go on from there.
     null_places: BTreeMap<Box<[u8]>, u64>,
+    /// The content of a procedural bucket; `keys` stays empty in one.
+    generated: Option<Arc<Generated>>,
 }
 
 impl Bucket {
     fn new(created: Timestamp, status: VersioningStatus) -> Self {
         Self {
+            generated: None,
             created,
             status,
             mfa_delete: false,
@@ -187,26 +193,50 @@ impl Bucket {
         }
     }
 
-    /// All entries of a key, oldest first.
-    pub(super) fn entries(&self, key: &[u8]) -> &[Entry] {
-        self.keys.get(key).map_or(&[], Vec::as_slice)
+    /// The content of a procedural bucket, where this is one.
+    pub(super) fn generated(&self) -> Option<&Arc<Generated>> {
+        self.generated.as_ref()
+    }
+
+    /// Whether it has no entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    fn count(&self) -> usize {
+        match &self.generated {
+            Some(generated) => usize::try_from(generated.left()).unwrap_or(usize::MAX),
+            None => self.keys.values().map(Vec::len).sum(),
+        }
+    }
+
+    /// The newest entry of a key.
+    pub(super) fn latest(&self, key: &[u8]) -> Option<Cow<'_, Entry>> {
+        match &self.generated {
+            Some(generated) => generated.latest(key).map(Cow::Owned),
+            None => self.keys.get(key)?.last().map(Cow::Borrowed),
+        }
     }
 
     /// The entry that a request names.
-    pub(super) fn entry(&self, key: &[u8], wanted: VersionRef) -> Option<&Entry> {
-        let entries = self.entries(key);
-        place_of(entries, wanted).map(|place| &entries[place])
+    pub(super) fn entry(&self, key: &[u8], wanted: VersionRef) -> Option<Cow<'_, Entry>> {
+        if let Some(generated) = &self.generated {
+            return generated.entry(key, wanted).map(Cow::Owned);
+        }
+        let entries = self.keys.get(key)?;
+        place_of(entries, wanted).map(|place| Cow::Borrowed(&entries[place]))
     }
 
-    /// The place in the order of a version that may be gone.
-    pub(super) fn sequence_of(&self, key: &[u8], wanted: VersionRef) -> Option<u64> {
-        match wanted {
-            VersionRef::Sequence(sequence) => Some(sequence),
-            VersionRef::Null => self
-                .entry(key, wanted)
-                .map(|entry| entry.sequence)
-                .or_else(|| self.null_places.get(key).copied()),
-        }
+    /// The place in the order of the `null` version of a key, which may be gone.
+    pub(super) fn sequence_of_null(&self, key: &[u8]) -> Option<u64> {
+        self.entry(key, VersionRef::Null)
+            .map(|entry| entry.sequence)
+            .or_else(|| self.null_places.get(key).copied())
+    }
+
+    /// Refuses what would make an entry in a procedural bucket.
+    pub(super) fn check_writable(&self) -> Result<(), TakesNoWrites> {
+        if self.generated.is_some() { Err(TakesNoWrites) } else { Ok(()) }
     }
 
     /// Makes an entry as the versioning status wants it: with an id of its own where versioning is
@@ -246,6 +276,9 @@ impl Bucket {
         now: Timestamp,
         bypass_governance: bool,
     ) -> Deleted {
+        if let Some(generated) = &self.generated {
+            return generated.delete(key, wanted).map_or(Deleted::Absent, |kind| Deleted::Removed { kind });
+        }
         let Some(entries) = self.keys.get_mut(key) else { return Deleted::Absent };
         let Some(place) = place_of(entries, wanted) else { return Deleted::Absent };
         if entries[place].refuses_deletion(now, bypass_governance) {
@@ -263,28 +296,47 @@ impl Bucket {
 
     /// Every entry as a listing would show it, in the listing's order.
     pub(super) fn snapshot(&self) -> Vec<Version> {
-        let mut versions = Vec::new();
-        for (key, entries) in &self.keys {
-            for (age, entry) in entries.iter().rev().enumerate() {
-                let Some(id) = VersionId::new(entry.id()) else { continue };
-                let is_version = entry.kind == Kind::Version;
-                versions.push(Version {
-                    key: Key::new(key.clone()),
-                    id,
-                    kind: entry.kind,
-                    is_latest: age == 0,
-                    last_modified: entry.at.floor_to_second(),
-                    size: entry.size,
-                    etag: is_version.then(|| format!("\"{}\"", entry.etag()).into()),
-                    storage_class: is_version.then(|| STORAGE_CLASSES[usize::from(entry.class)].into()),
-                });
-            }
+        if let Some(generated) = &self.generated {
+            return snapshot_of(generated.keys_from(b"", false));
         }
-        versions
+        snapshot_of(self.keys.iter().map(|(key, entries)| (key, entries.as_slice())))
+    }
+
+    /// Keys that divide the bucket into so many parts of equally many keys, less the first one.
+    pub(super) fn boundaries(&self, parts: u64) -> Vec<Vec<u8>> {
+        let parts = parts.max(1);
+        if let Some(generated) = &self.generated {
+            let place = |part| u128::from(generated.key_count()) * u128::from(part) / u128::from(parts);
+            return (1..parts).map(|part| generated.key(place(part) as u64)).collect();
+        }
+        let keys: Vec<&[u8]> = self.keys.keys().map(|key| &**key).collect();
+        let place = |part| (keys.len() as u128 * u128::from(part) / u128::from(parts)) as usize;
+        (1..parts).filter_map(|part| keys.get(place(part))).map(|key| key.to_vec()).collect()
     }
 }
 
-fn place_of(entries: &[Entry], wanted: VersionRef) -> Option<usize> {
+fn snapshot_of<K: AsRef<[u8]>, E: AsRef<[Entry]>>(keys: impl Iterator<Item = (K, E)>) -> Vec<Version> {
+    let mut versions = Vec::new();
+    for (key, entries) in keys {
+        for (age, entry) in entries.as_ref().iter().rev().enumerate() {
+            let Some(id) = VersionId::new(entry.id()) else { continue };
+            let is_version = entry.kind == Kind::Version;
+            versions.push(Version {
+                key: Key::new(key.as_ref()),
+                id,
+                kind: entry.kind,
+                is_latest: age == 0,
+                last_modified: entry.at.floor_to_second(),
+                size: entry.size,
+                etag: is_version.then(|| format!("\"{}\"", entry.etag()).into()),
+                storage_class: is_version.then(|| STORAGE_CLASSES[usize::from(entry.class)].into()),
+            });
+        }
+    }
+    versions
+}
+
+pub(super) fn place_of(entries: &[Entry], wanted: VersionRef) -> Option<usize> {
     match wanted {
         VersionRef::Null => entries.iter().position(|entry| entry.is(wanted)),
         VersionRef::Sequence(sequence) => {
@@ -294,9 +346,31 @@ fn place_of(entries: &[Entry], wanted: VersionRef) -> Option<usize> {
     }
 }
 
-/// No bucket has this name.
+/// A procedural bucket takes no uploads and no new delete markers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TakesNoWrites;
+
+/// For those who fill the store directly, a bucket that takes nothing is as good as none.
+impl From<TakesNoWrites> for NoSuchBucket {
+    fn from(_: TakesNoWrites) -> Self {
+        Self
+    }
+}
+
+/// A procedural bucket that cannot be made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadProcedural {
+    /// What [`Procedural::problems`] tells.
+    #[error("the procedural bucket cannot be made: {}", .0.join("; "))]
+    Problems(Vec<String>),
+    /// Another bucket has its name.
+    #[error("there is another bucket with the name of the procedural bucket {0}")]
+    Exists(String),
+}
+
+/// No bucket has this name, or it is a procedural one and takes no writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the sandbox has no bucket of this name")]
+#[error("the sandbox has no bucket of this name that takes this")]
 pub struct NoSuchBucket;
 
 pub(super) type SharedBucket = Arc<RwLock<Bucket>>;
@@ -339,6 +413,35 @@ impl Store {
         }
         buckets.insert(name.to_owned(), Arc::new(RwLock::new(Bucket::new(created, status))));
         true
+    }
+
+    /// Makes a bucket whose listing is computed.
+    ///
+    /// # Errors
+    /// What is wrong with the specification, or that a bucket of its name exists.
+    pub fn create_procedural(&self, spec: &Procedural, now: Timestamp) -> Result<(), BadProcedural> {
+        let problems = spec.problems();
+        if !problems.is_empty() {
+            return Err(BadProcedural::Problems(problems));
+        }
+        let generated = Generated::of(spec, now);
+        if !self.create_bucket(&spec.bucket, generated.oldest(), VersioningStatus::Enabled) {
+            return Err(BadProcedural::Exists(spec.bucket.clone()));
+        }
+        if let Ok(bucket) = self.bucket(&spec.bucket) {
+            write(&bucket).generated = Some(Arc::new(generated));
+        }
+        Ok(())
+    }
+
+    /// Keys that divide a bucket into so many parts of equally many keys, less the first: of the
+    /// first procedural bucket, else of the first bucket.
+    pub(super) fn boundaries(&self, parts: u64) -> Vec<Vec<u8>> {
+        let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        let procedural = buckets.values().find(|bucket| read(bucket).generated.is_some());
+        procedural
+            .or_else(|| buckets.values().next())
+            .map_or_else(Vec::new, |bucket| read(bucket).boundaries(parts))
     }
 
     /// Removes a bucket with everything in it; `false` where there is none.
@@ -398,6 +501,7 @@ impl Store {
     ) -> Result<VersionId, NoSuchBucket> {
         let (bucket, key) = (self.bucket(bucket)?, key.into());
         let mut bucket = write(&bucket);
+        bucket.check_writable()?;
         let sequence = self.next_sequence();
         let id = match bucket.delete_latest(key.as_bytes(), sequence, at) {
             Deleted::MarkerInserted { id } => id,
@@ -409,6 +513,7 @@ impl Store {
     fn make(&self, bucket: &str, key: &Key, content: Content) -> Result<VersionId, NoSuchBucket> {
         let bucket = self.bucket(bucket)?;
         let mut bucket = write(&bucket);
+        bucket.check_writable()?;
         let sequence = self.next_sequence();
         VersionId::new(bucket.insert(key.as_bytes(), sequence, content).id()).ok_or(NoSuchBucket)
     }
@@ -471,7 +576,7 @@ impl Store {
     /// # Errors
     /// [`NoSuchBucket`].
     pub fn count(&self, bucket: &str) -> Result<usize, NoSuchBucket> {
-        Ok(read(&*self.bucket(bucket)?).keys.values().map(Vec::len).sum())
+        Ok(read(&*self.bucket(bucket)?).count())
     }
 
     /// The versioning status of a bucket.

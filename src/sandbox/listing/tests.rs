@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{Timestamp, VersionId, VersioningStatus};
-use crate::sandbox::store::{Store, read};
+use crate::sandbox::store::Store;
 
 /// 12 keys, many of them below delimiters, with 1 to 5 entries each, some of them markers.
 fn store() -> Store {
@@ -45,10 +45,10 @@ fn follow(
     for _ in 0..10_000 {
         let bucket = store.bucket("b").unwrap();
         let next = {
-            let bucket = read(&bucket);
-            let page = versions(&bucket, &query, personality);
-            assert!(page.rows.len() <= query.rows_max);
-            rows.extend(page.rows.iter().map(row_name));
+            let source = Source::of(&bucket);
+            let page = versions(&source, &query, personality);
+            assert!(page.len() <= query.rows_max);
+            rows.extend(page.rows().map(|row| row_name(&row)));
             page.next
         };
         let Some(next) = next else { return rows };
@@ -167,9 +167,10 @@ fn a_gone_marker_makes_minio_start_its_key_again() {
 fn a_key_marker_alone_is_exclusive_and_on_rgw_inclusive() {
     let store = store();
     let bucket = store.bucket("b").unwrap();
-    let bucket = read(&bucket);
+    let source = Source::of(&bucket);
     let query = Query { key_marker: "a0".into(), ..query("", "", 1) };
-    let first = |personality: &Personality| row_name(&versions(&bucket, &query, personality).rows[0]);
+    let first =
+        |personality: &Personality| row_name(&versions(&source, &query, personality).rows().next().unwrap());
     assert!(first(&Personality::default()).starts_with("b c "));
     let rgw = Personality { inclusive_key_marker: true, ..Personality::default() };
     assert!(first(&rgw).starts_with("a0 "));
@@ -179,10 +180,10 @@ fn a_key_marker_alone_is_exclusive_and_on_rgw_inclusive() {
 fn a_marker_need_not_exist_and_may_lie_outside_of_the_prefix() {
     let store = store();
     let bucket = store.bucket("b").unwrap();
-    let bucket = read(&bucket);
+    let source = Source::of(&bucket);
     let first = |key_marker: &str, prefix: &str| {
         let query = Query { key_marker: key_marker.into(), ..query(prefix, "", 1) };
-        versions(&bucket, &query, &Personality::default()).rows.first().map(row_name)
+        versions(&source, &query, &Personality::default()).rows().next().map(|row| row_name(&row))
     };
     assert!(first("a/1zzz", "").unwrap().starts_with("a/2/x "));
     assert!(first("A", "b").unwrap().starts_with("b c "));
@@ -194,7 +195,7 @@ fn a_marker_need_not_exist_and_may_lie_outside_of_the_prefix() {
 fn no_rows_are_asked_for_and_none_are_given() {
     let store = store();
     let bucket = store.bucket("b").unwrap();
-    let page = versions(&read(&bucket), &query("", "", 0), &Personality::default()).next;
+    let page = versions(&Source::of(&bucket), &query("", "", 0), &Personality::default()).next;
     assert_eq!(page, None);
 }
 
@@ -211,10 +212,10 @@ fn utf16_order_puts_emoji_first() {
 fn objects_are_the_latest_entries_that_are_versions() {
     let store = store();
     let bucket = store.bucket("b").unwrap();
-    let bucket = read(&bucket);
-    let page = objects(&bucket, &query("", "", 1000), &Personality::default());
+    let source = Source::of(&bucket);
+    let page = objects(&source, &query("", "", 1000), &Personality::default());
     let live = store.versions("b").unwrap().iter().filter(|v| v.is_latest && v.kind == Kind::Version).count();
-    assert_eq!(page.rows.len(), live);
-    let rolled = objects(&bucket, &query("", "/", 1000), &Personality::default());
-    assert_eq!(rolled.rows.iter().filter(|row| matches!(row, Row::CommonPrefix(_))).count(), 2);
+    assert_eq!(page.len(), live);
+    let rolled = objects(&source, &query("", "/", 1000), &Personality::default());
+    assert_eq!(rolled.rows().filter(|row| matches!(row, Row::CommonPrefix(_))).count(), 2);
 }
