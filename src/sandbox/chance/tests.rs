@@ -1,6 +1,6 @@
 use super::*;
 use crate::sandbox::faults::{
-    CutListings, KeyErrors, PartitionLimit, RequestErrors, Resets, ScriptedKey, ScriptedRequest,
+    CutListings, KeyErrors, Latency, PartitionLimit, RequestErrors, Resets, ScriptedKey, ScriptedRequest,
 };
 
 fn key_errors(share: f64) -> Faults {
@@ -13,15 +13,22 @@ fn items(keys: &[String]) -> impl Iterator<Item = (&str, Option<&str>)> {
     keys.iter().map(|key| (key.as_str(), Some("v")))
 }
 
+/// What befalls each item.
+fn draw_items(chance: &Chance, keys: &[String], now: Instant) -> Vec<ItemFate> {
+    let fates = chance.of_items(items(keys), now);
+    assert_ne!(fates, ItemFates::SlowDown);
+    (0..keys.len()).map(|place| fates.of(place).clone()).collect()
+}
+
 #[test]
 fn an_item_fails_whatever_the_order_of_requests() {
     let keys: Vec<String> = (0..1000).map(|n| format!("k{n}")).collect();
     let chance = Chance::new(key_errors(0.05));
     let now = Instant::now();
-    let forward = chance.of_items(items(&keys), now);
+    let forward = draw_items(&chance, &keys, now);
     let other = Chance::new(key_errors(0.05));
     let backward: Vec<ItemFate> =
-        keys.iter().rev().flat_map(|key| other.of_items(items(std::slice::from_ref(key)), now)).collect();
+        keys.iter().rev().flat_map(|key| draw_items(&other, std::slice::from_ref(key), now)).collect();
     assert!(forward.iter().eq(backward.iter().rev()));
     let failed = forward.iter().filter(|fate| **fate != ItemFate::Fine).count();
     assert!((20..100).contains(&failed), "about 50 of 1000: {failed}");
@@ -36,7 +43,7 @@ fn an_item_that_failed_is_drawn_anew() {
     let chance = Chance::new(key_errors(0.5));
     let mut left = keys;
     for _ in 0..60 {
-        let fates = chance.of_items(items(&left), Instant::now());
+        let fates = draw_items(&chance, &left, Instant::now());
         left = left
             .into_iter()
             .zip(fates)
@@ -50,7 +57,7 @@ fn an_item_that_failed_is_drawn_anew() {
 #[test]
 fn another_seed_draws_otherwise() {
     let keys: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
-    let draw = |seed| Chance::new(Faults { seed, ..key_errors(0.2) }).of_items(items(&keys), Instant::now());
+    let draw = |seed| draw_items(&Chance::new(Faults { seed, ..key_errors(0.2) }), &keys, Instant::now());
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
 }
@@ -59,7 +66,7 @@ fn another_seed_draws_otherwise() {
 fn a_scripted_key_fails_so_many_times() {
     let scripted = ScriptedKey { key: "k".into(), code: "InternalError".into(), times: Some(2) };
     let chance = Chance::new(Faults { scripted_keys: vec![scripted], ..Faults::default() });
-    let draw = |key: &str| chance.of_items([(key, Some("v"))].into_iter(), Instant::now())[0].clone();
+    let draw = |key: &str| draw_items(&chance, &[key.to_owned()], Instant::now())[0].clone();
     let failed = ItemFate::Error("InternalError".into());
     assert_eq!(
         [draw("k"), draw("other"), draw("k"), draw("k")],
@@ -127,7 +134,12 @@ fn a_cut_body_is_always_shorter() {
 
 #[test]
 fn a_partition_takes_its_rate_and_no_more() {
-    let limit = PartitionLimit { prefix_bytes: 1, keys_per_second: 10.0, burst_keys: 5.0 };
+    let limit = PartitionLimit {
+        prefix_bytes: 1,
+        keys_per_second: 10.0,
+        burst_keys: 5.0,
+        ..PartitionLimit::default()
+    };
     let chance = Chance::new(Faults { partition_limit: Some(limit), ..Faults::default() });
     let start = Instant::now();
     let take = |key: &str, after_millis| {
@@ -158,13 +170,61 @@ fn what_happens_once_happens_once() {
 }
 
 #[test]
+fn boundaries_part_the_keys_and_a_request_of_refused_keys_fails_as_a_whole() {
+    let limit = PartitionLimit {
+        boundaries: vec!["b".into(), "c".into()],
+        keys_per_second: 1.0,
+        burst_keys: 2.0,
+        whole_request: true,
+        ..PartitionLimit::default()
+    };
+    let chance = Chance::new(Faults { partition_limit: Some(limit), ..Faults::default() });
+    let now = Instant::now();
+    let draw = |keys: &[&str]| {
+        let fates = chance.of_items(keys.iter().map(|key| (*key, None)), now);
+        let is_fine = |place| *fates.of(place) == ItemFate::Fine;
+        (fates != ItemFates::SlowDown).then(|| (0..keys.len()).map(is_fine).collect::<Vec<bool>>())
+    };
+    assert_eq!(draw(&["a", "azz", "az", "b"]), Some(vec![true, true, false, true]));
+    assert_eq!(draw(&["0", "bz", "b0", "c"]), Some(vec![false, true, false, true]));
+    assert_eq!(draw(&["a", "b", "bb"]), None);
+}
+
+fn latency(operation: Option<Operation>, fixed_ms: u64, sigma: f64) -> Latency {
+    Latency { operation, fixed_ms, per_key_us: 200, sigma }
+}
+
+#[test]
 fn latency_counts_keys() {
-    let latency =
-        |operation, fixed_ms| super::super::faults::Latency { operation, fixed_ms, per_key_us: 200 };
     let chance = Chance::new(Faults {
-        latency: vec![latency(Some(Operation::DeleteObjects), 50), latency(None, 5)],
+        latency: vec![latency(Some(Operation::DeleteObjects), 50, 0.0), latency(None, 5, 0.0)],
         ..Faults::default()
     });
-    assert_eq!(chance.latency(Operation::DeleteObjects, 1000), Duration::from_millis(250));
-    assert_eq!(chance.latency(Operation::HeadBucket, 0), Duration::from_millis(5));
+    let delete = chance.of_request(Operation::DeleteObjects).latency;
+    assert_eq!(
+        (delete.before(), delete.after(1000)),
+        (Duration::from_millis(25), Duration::from_millis(225))
+    );
+    let head = chance.of_request(Operation::HeadBucket).latency;
+    assert_eq!(head.before() + head.after(0), Duration::from_millis(5));
+}
+
+#[test]
+fn latency_is_spread_lognormally_and_follows_from_the_seed() {
+    let draw = |seed| {
+        let faults = Faults { seed, latency: vec![latency(None, 80, 0.35)], ..Faults::default() };
+        let chance = Chance::new(faults);
+        (0..2000)
+            .map(|_| {
+                let latency = chance.of_request(Operation::ListObjectVersions).latency;
+                (latency.before() + latency.after(0)).as_secs_f64() * 1000.0
+            })
+            .collect::<Vec<f64>>()
+    };
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+    let logs: Vec<f64> = draw(1).iter().map(|millis| (millis / 80.0).ln()).collect();
+    let mean = logs.iter().sum::<f64>() / 2000.0;
+    let deviation = (logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / 2000.0).sqrt();
+    assert!(mean.abs() < 0.03 && (deviation - 0.35).abs() < 0.03, "{mean} {deviation}");
 }

@@ -92,11 +92,11 @@ fn the_place_of_a_deleted_null_version_is_remembered() {
     store.set_status("b", VersioningStatus::Enabled).unwrap();
     store.put("b", "k", 2, at(2)).unwrap();
     let bucket = store.bucket("b").unwrap();
-    let before = read(&bucket).sequence_of(b"k", VersionRef::Null);
+    let before = read(&bucket).sequence_of_null(b"k");
     assert!(before.is_some());
     let null = VersionId::new("null").unwrap();
     assert!(store.delete_version("b", "k", &null).unwrap());
-    assert_eq!(read(&bucket).sequence_of(b"k", VersionRef::Null), before);
+    assert_eq!(read(&bucket).sequence_of_null(b"k"), before);
 }
 
 #[test]
