@@ -13,6 +13,7 @@ mod chance;
 mod checksum;
 mod chunked;
 mod clock;
+mod digits;
 mod faults;
 mod generated;
 mod key_shape;

@@ -1,5 +1,6 @@
 //! DeleteObject and DeleteObjects.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::chance::{ItemFate, ItemFates, mix};
@@ -17,6 +18,9 @@ use crate::model::{Key, Kind};
 
 /// The most items that one DeleteObjects takes.
 const ITEMS_MAX: usize = 1000;
+
+/// What an item takes in an answer besides its key: room that is made at once.
+const ITEM_BYTES: usize = 128;
 
 const LOCKED: &str = "Access Denied because object protected by object lock.";
 
@@ -76,9 +80,9 @@ pub(super) fn one(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
 }
 
 /// One `<Object>` of a request.
-struct Item {
-    key: String,
-    version_id: Option<String>,
+struct Item<'d> {
+    key: Cow<'d, str>,
+    version_id: Option<Cow<'d, str>>,
     /// ETag, LastModifiedTime or Size is given.
     has_conditions: bool,
 }
@@ -86,12 +90,15 @@ struct Item {
 /// What became of an item.
 enum Outcome {
     Done(Deleted),
-    Failed { code: String, message: String },
+    Failed { code: Cow<'static, str>, message: Cow<'static, str> },
 }
 
 impl Outcome {
-    fn failed(code: &str, message: &str) -> Self {
-        Self::Failed { code: code.to_owned(), message: message.to_owned() }
+    /// With the message that AWS gives the code.
+    fn failed(code: impl Into<Cow<'static, str>>) -> Self {
+        let code = code.into();
+        let message = message_of(&code);
+        Self::Failed { code, message }
     }
 }
 
@@ -105,7 +112,7 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
     let (items, is_quiet) = read_items(&request.body)?;
     let fates = context
         .chance
-        .of_items(items.iter().map(|item| (item.key.as_str(), item.version_id.as_deref())), Instant::now());
+        .of_items(items.iter().map(|item| (&*item.key, item.version_id.as_deref())), Instant::now());
     if fates == ItemFates::SlowDown {
         return Err(Refusal::of("SlowDown"));
     }
@@ -120,7 +127,7 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
             .collect();
         let effects = items.iter().zip(&outcomes).filter_map(|(item, outcome)| match outcome {
             Outcome::Done(deleted) => effect_of(deleted, item.version_id.as_deref())
-                .map(|(id, effect)| (Key::from(item.key.as_str()), id, effect)),
+                .map(|(id, effect)| (Key::from(&*item.key), id, effect)),
             Outcome::Failed { .. } => None,
         });
         context.log(request.bucket()?, effects)?;
@@ -151,7 +158,7 @@ fn check_integrity(context: &Context<'_>) -> Result<(), Refusal> {
         .saying("Missing required header for this request: Content-MD5 OR x-amz-checksum-*"))
 }
 
-fn read_items(body: &[u8]) -> Result<(Vec<Item>, bool), Refusal> {
+fn read_items(body: &[u8]) -> Result<(Vec<Item<'_>>, bool), Refusal> {
     let malformed = || Refusal::of("MalformedXML");
     let root = xml_in::parse(body).map_err(|_| malformed())?;
     let is_quiet = match root.child_text("Quiet").map(str::trim) {
@@ -161,7 +168,7 @@ fn read_items(body: &[u8]) -> Result<(Vec<Item>, bool), Refusal> {
     };
     let mut items = Vec::with_capacity(root.children.len());
     for child in root.children {
-        match child.name.as_str() {
+        match child.name {
             "Object" => items.push(read_item(child).ok_or_else(malformed)?),
             "Quiet" => {}
             _ => return Err(malformed()),
@@ -173,10 +180,10 @@ fn read_items(body: &[u8]) -> Result<(Vec<Item>, bool), Refusal> {
     Ok((items, is_quiet))
 }
 
-fn read_item(object: Element) -> Option<Item> {
+fn read_item(object: Element<'_>) -> Option<Item<'_>> {
     let (mut key, mut version_id, mut has_conditions) = (None, None, false);
     for child in object.children {
-        match child.name.as_str() {
+        match child.name {
             "Key" => key = Some(child.text),
             "VersionId" => version_id = Some(child.text),
             "ETag" | "LastModifiedTime" | "Size" => has_conditions = true,
@@ -191,33 +198,35 @@ fn read_item(object: Element) -> Option<Item> {
 fn apply(
     context: &Context<'_>,
     bucket: &mut Bucket,
-    item: &Item,
+    item: &Item<'_>,
     fate: &ItemFate,
     bypass_governance: bool,
 ) -> Outcome {
     if let ItemFate::Error(code) = fate {
-        return Outcome::failed(code, &message_of(code));
+        return Outcome::failed(code.clone());
     }
     if item.key.len() > 1024 {
-        return Outcome::failed("KeyTooLongError", &message_of("KeyTooLongError"));
+        return Outcome::failed("KeyTooLongError");
     }
     if item.has_conditions {
-        return Outcome::failed("NotImplemented", &message_of("NotImplemented"));
+        return Outcome::failed("NotImplemented");
     }
     let key = item.key.as_bytes();
     let named = item.version_id.as_deref().filter(|_| !context.chance.ignores_version_ids());
     let deleted = match named.map(VersionRef::parse) {
         None if bucket.check_writable().is_err() => {
-            return Outcome::failed("NotImplemented", &message_of("NotImplemented"));
+            return Outcome::failed("NotImplemented");
         }
         None => bucket.delete_latest(key, context.store.next_sequence(), context.now),
-        Some(None) => return Outcome::failed("NoSuchVersion", &message_of("NoSuchVersion")),
+        Some(None) => return Outcome::failed("NoSuchVersion"),
         Some(Some(wanted)) => bucket.delete_version(key, wanted, context.now, bypass_governance),
     };
     match deleted {
-        Deleted::Locked => Outcome::failed("AccessDenied", LOCKED),
+        Deleted::Locked => {
+            Outcome::Failed { code: Cow::Borrowed("AccessDenied"), message: Cow::Borrowed(LOCKED) }
+        }
         Deleted::Absent if named.is_some() && context.personality.missing_version_is_error => {
-            Outcome::failed("NoSuchVersion", &message_of("NoSuchVersion"))
+            Outcome::failed("NoSuchVersion")
         }
         done => Outcome::Done(done),
     }
@@ -226,12 +235,15 @@ fn apply(
 /// The answer names the items in an order of its own, as AWS's does.
 fn write_answer(
     context: &Context<'_>,
-    items: &[Item],
+    items: &[Item<'_>],
     outcomes: &[Outcome],
     omitted: impl Fn(usize) -> bool,
     is_quiet: bool,
 ) -> Vec<u8> {
     let mut xml = Xml::root("DeleteResult");
+    if !is_quiet {
+        xml.reserve(items.iter().map(|item| item.key.len() + ITEM_BYTES).sum());
+    }
     let start = context.request_id.bytes().fold(0, |hash, byte| mix(&[hash, u64::from(byte)]));
     let start = usize::try_from(start % items.len().max(1) as u64).unwrap_or(0);
     for place in (start..items.len()).chain(0..start) {
@@ -251,30 +263,30 @@ fn write_answer(
     xml.finish()
 }
 
-fn write_deleted(xml: &mut Xml, item: &Item, deleted: &Deleted) {
+fn write_deleted(xml: &mut Xml, item: &Item<'_>, deleted: &Deleted) {
     xml.open("Deleted");
-    xml.leaf("Key", &item.key);
+    xml.leaf("Key", item.key.as_bytes());
     match (deleted, &item.version_id) {
         (Deleted::MarkerInserted { id }, _) => {
             xml.flag("DeleteMarker", true);
             xml.leaf("DeleteMarkerVersionId", id);
         }
         (Deleted::Removed { kind: Kind::DeleteMarker }, Some(id)) => {
-            xml.leaf("VersionId", id);
+            xml.leaf("VersionId", id.as_bytes());
             xml.flag("DeleteMarker", true);
-            xml.leaf("DeleteMarkerVersionId", id);
+            xml.leaf("DeleteMarkerVersionId", id.as_bytes());
         }
-        (_, Some(id)) => xml.leaf("VersionId", id),
+        (_, Some(id)) => xml.leaf("VersionId", id.as_bytes()),
         (_, None) => {}
     }
     xml.close();
 }
 
-fn write_error(xml: &mut Xml, item: &Item, code: &str, message: &str) {
+fn write_error(xml: &mut Xml, item: &Item<'_>, code: &str, message: &str) {
     xml.open("Error");
-    xml.leaf("Key", &item.key);
+    xml.leaf("Key", item.key.as_bytes());
     if let Some(id) = &item.version_id {
-        xml.leaf("VersionId", id);
+        xml.leaf("VersionId", id.as_bytes());
     }
     xml.leaf("Code", code);
     xml.leaf("Message", message);

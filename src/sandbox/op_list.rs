@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
+use super::digits::push_time;
 use super::listing::{self, Next, PAGE_SIZE_MAX, Page, Query, Row, Source};
 use super::ops::Context;
 use super::refusal::Refusal;
@@ -10,8 +11,11 @@ use super::reply::Reply;
 use super::request::Request;
 use super::store::{Entry, STORAGE_CLASSES};
 use super::version_id::VersionRef;
-use super::xml_out::{Xml, listing_encode};
+use super::xml_out::{Xml, push_listing_encoded};
 use crate::model::Kind;
+
+/// What a row takes with a key of some length: room that is made at once.
+const ROW_BYTES: usize = 512;
 
 /// How the text of a listing is written.
 #[derive(Clone, Copy)]
@@ -39,11 +43,11 @@ impl Encoding {
     }
 
     fn key(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
-        if self.url { xml.leaf(name, listing_encode(text)) } else { xml.leaf(name, text) }
+        write_text(xml, name, text, self.url);
     }
 
     fn marker(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
-        if self.markers { xml.leaf(name, listing_encode(text)) } else { xml.leaf(name, text) }
+        write_text(xml, name, text, self.markers);
     }
 
     fn tell(self, xml: &mut Xml) {
@@ -51,6 +55,10 @@ impl Encoding {
             xml.leaf("EncodingType", "url");
         }
     }
+}
+
+fn write_text(xml: &mut Xml, name: &'static str, text: &[u8], url: bool) {
+    if url { xml.leaf_of(name, |out| push_listing_encoded(out, text)) } else { xml.leaf(name, text) }
 }
 
 fn rows_max(request: &Request) -> Result<usize, Refusal> {
@@ -124,7 +132,8 @@ pub(super) fn versions(context: &Context<'_>, request: &Request) -> Result<Reply
     if context.personality.grouped_pages {
         rows.sort_by_key(|row| matches!(row, Row::Entry { entry, .. } if entry.kind == Kind::DeleteMarker));
     }
-    let owner = context.canonical_owner();
+    let owner = owner_element(context);
+    xml.reserve(rows.len() * ROW_BYTES);
     for row in rows {
         if let Row::Entry { key, entry, is_latest } = row {
             write_version(&mut xml, encoding, key, entry, is_latest, &owner);
@@ -134,23 +143,37 @@ pub(super) fn versions(context: &Context<'_>, request: &Request) -> Result<Reply
     Ok(Reply::xml(xml.finish()).about(page.len()))
 }
 
-fn write_version(xml: &mut Xml, encoding: Encoding, key: &[u8], entry: &Entry, is_latest: bool, owner: &str) {
+fn write_version(
+    xml: &mut Xml,
+    encoding: Encoding,
+    key: &[u8],
+    entry: &Entry,
+    is_latest: bool,
+    owner: &[u8],
+) {
     let is_version = entry.kind == Kind::Version;
     xml.open(if is_version { "Version" } else { "DeleteMarker" });
     encoding.key(xml, "Key", key);
-    xml.leaf("VersionId", entry.id());
+    xml.leaf_of("VersionId", |out| entry.push_id(out));
     xml.flag("IsLatest", is_latest);
-    xml.leaf("LastModified", entry.at.floor_to_second().to_string());
+    xml.leaf_of("LastModified", |out| push_time(out, entry.at));
     if is_version {
         write_data(xml, entry);
     }
-    write_owner(xml, owner);
+    xml.elements(owner);
     xml.close();
 }
 
+/// The quotes around an ETag.
+const QUOTE: &[u8] = b"&quot;";
+
 /// What listings tell of a version's data.
 fn write_data(xml: &mut Xml, entry: &Entry) {
-    xml.leaf("ETag", format!("\"{}\"", entry.etag()));
+    xml.leaf_of("ETag", |out| {
+        out.extend_from_slice(QUOTE);
+        entry.push_etag(out);
+        out.extend_from_slice(QUOTE);
+    });
     let checksum = entry.extra.as_ref().and_then(|extra| extra.checksum.as_ref());
     if let Some((_, algorithm)) = checksum.and_then(|(header, _)| super::checksum::algorithm(header)) {
         xml.leaf("ChecksumAlgorithm", algorithm);
@@ -160,10 +183,9 @@ fn write_data(xml: &mut Xml, entry: &Entry) {
     xml.leaf("StorageClass", STORAGE_CLASSES[usize::from(entry.class)]);
 }
 
-fn write_owner(xml: &mut Xml, owner: &str) {
-    xml.open("Owner");
-    xml.leaf("ID", owner);
-    xml.close();
+/// The element that names the owner of each entry.
+fn owner_element(context: &Context<'_>) -> Vec<u8> {
+    format!("<Owner><ID>{}</ID></Owner>", context.canonical_owner()).into_bytes()
 }
 
 fn write_common_prefixes(xml: &mut Xml, encoding: Encoding, page: &Page<'_>) {
@@ -176,15 +198,15 @@ fn write_common_prefixes(xml: &mut Xml, encoding: Encoding, page: &Page<'_>) {
     }
 }
 
-fn write_objects(xml: &mut Xml, encoding: Encoding, page: &Page<'_>, owner: Option<&str>) {
+fn write_objects(xml: &mut Xml, encoding: Encoding, page: &Page<'_>, owner: Option<&[u8]>) {
     for row in page.rows() {
         if let Row::Entry { key, entry, .. } = row {
             xml.open("Contents");
             encoding.key(xml, "Key", key);
-            xml.leaf("LastModified", entry.at.floor_to_second().to_string());
+            xml.leaf_of("LastModified", |out| push_time(out, entry.at));
             write_data(xml, entry);
             if let Some(owner) = owner {
-                write_owner(xml, owner);
+                xml.elements(owner);
             }
             xml.close();
         }
@@ -218,7 +240,7 @@ pub(super) fn objects_v1(context: &Context<'_>, request: &Request) -> Result<Rep
     }
     encoding.tell(&mut xml);
     xml.flag("IsTruncated", page.next.is_some());
-    write_objects(&mut xml, encoding, &page, Some(&context.canonical_owner()));
+    write_objects(&mut xml, encoding, &page, Some(&owner_element(context)));
     Ok(Reply::xml(xml.finish()).about(page.len()))
 }
 
@@ -263,8 +285,8 @@ pub(super) fn objects_v2(context: &Context<'_>, request: &Request) -> Result<Rep
     }
     encoding.tell(&mut xml);
     xml.flag("IsTruncated", page.next.is_some());
-    let owner = context.canonical_owner();
+    let owner = owner_element(context);
     let wants_owner = request.argument("fetch-owner") == Some("true");
-    write_objects(&mut xml, encoding, &page, wants_owner.then_some(owner.as_str()));
+    write_objects(&mut xml, encoding, &page, wants_owner.then_some(owner.as_slice()));
     Ok(Reply::xml(xml.finish()).about(page.len()))
 }

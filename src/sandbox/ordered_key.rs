@@ -1,6 +1,7 @@
 //! Keys that ascend with their index, and the way back from any text to an index.
 
 use super::chance::mix;
+use super::digits::{push_hex, push_padded};
 use super::procedural::{OrderedShape, Procedural};
 use super::version_id::scramble;
 
@@ -58,7 +59,7 @@ impl KeySpace {
                 push_hex(out, first as u64, 8);
                 push_hex(out, scramble(index ^ self.salt), 16);
             }
-            OrderedShape::Sequence => push_decimal(out, index, 12),
+            OrderedShape::Sequence => push_padded(out, index, 12),
         }
     }
 
@@ -68,15 +69,15 @@ impl KeySpace {
         let (year_index, month) = (month_index / MONTHS_A_YEAR, month_index % MONTHS_A_YEAR);
         let (tenant, year) = (year_index / YEARS_A_TENANT, year_index % YEARS_A_TENANT);
         out.extend_from_slice(b"logs/tenant=");
-        push_decimal(out, tenant, self.tenant_digits);
+        push_padded(out, tenant, self.tenant_digits);
         out.extend_from_slice(b"/year=");
-        push_decimal(out, FIRST_YEAR + year, 4);
+        push_padded(out, FIRST_YEAR + year, 4);
         out.extend_from_slice(b"/month=");
-        push_decimal(out, month + 1, 2);
+        push_padded(out, month + 1, 2);
         out.extend_from_slice(b"/day=");
-        push_decimal(out, day + 1, 2);
+        push_padded(out, day + 1, 2);
         out.extend_from_slice(b"/part-");
-        push_decimal(out, part, 5);
+        push_padded(out, part, 5);
         out.extend_from_slice(b".parquet");
     }
 
@@ -92,24 +93,6 @@ impl KeySpace {
             if comes_before { low = middle + 1 } else { high = middle }
         }
         low
-    }
-}
-
-fn push_decimal(out: &mut Vec<u8>, mut number: u64, width: usize) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-}
-
-fn push_hex(out: &mut Vec<u8>, mut number: u64, width: usize) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
     }
 }
 

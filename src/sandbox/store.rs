@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hyper::body::Bytes;
 
+use super::digits::push_hex;
 use super::generated::Generated;
 use super::procedural::Procedural;
 use super::version_id::{self, VersionRef};
@@ -102,15 +103,29 @@ impl Entry {
         if self.is_null { "null".to_owned() } else { version_id::encode(self.sequence) }
     }
 
+    /// Adds the id that listings show.
+    pub(super) fn push_id(&self, out: &mut Vec<u8>) {
+        if self.is_null { out.extend_from_slice(b"null") } else { version_id::push(out, self.sequence) }
+    }
+
     /// The ETag without quotes. A seeded version's is made from its sequence number.
     pub(super) fn etag(&self) -> String {
-        match self.extra.as_ref().and_then(|extra| extra.md5) {
-            Some(md5) => hex::encode(md5),
-            None => {
-                let (high, low) = (version_id::scramble(self.sequence), version_id::scramble(!self.sequence));
-                format!("{high:016x}{low:016x}")
+        let mut text = Vec::with_capacity(32);
+        self.push_etag(&mut text);
+        text.into_iter().map(char::from).collect()
+    }
+
+    /// Adds the ETag without quotes.
+    pub(super) fn push_etag(&self, out: &mut Vec<u8>) {
+        let (high, low) = match self.extra.as_ref().and_then(|extra| extra.md5) {
+            Some(md5) => {
+                let md5 = u128::from_be_bytes(md5);
+                ((md5 >> 64) as u64, md5 as u64)
             }
-        }
+            None => (version_id::scramble(self.sequence), version_id::scramble(!self.sequence)),
+        };
+        push_hex(out, high, 16);
+        push_hex(out, low, 16);
     }
 
     fn is(&self, wanted: VersionRef) -> bool {

@@ -31,17 +31,32 @@ impl VersionRef {
 
 /// The id of the version with this sequence number.
 pub(super) fn encode(sequence: u64) -> String {
+    characters(sequence).into_iter().map(char::from).collect()
+}
+
+/// Adds the id of the version with this sequence number.
+pub(super) fn push(out: &mut Vec<u8>, sequence: u64) {
+    out.extend_from_slice(&characters(sequence));
+}
+
+fn characters(sequence: u64) -> [u8; LENGTH] {
     let first = scramble(sequence ^ SEQUENCE_SALT);
-    let words = [first, check(first, 1), check(first, 2)];
-    let mut bytes = [0_u8; 24];
-    for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
-        chunk.copy_from_slice(&word.to_be_bytes());
-    }
-    let mut text = String::with_capacity(LENGTH);
-    for group in bytes.chunks_exact(3) {
-        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        for shift in [18, 12, 6, 0] {
-            text.push(char::from(ALPHABET[(bits >> shift & 63) as usize]));
+    let (second, third) = (check(first, 1), check(first, 2));
+    // 24 bits for every four characters.
+    let groups = [
+        first >> 40,
+        first >> 16,
+        first << 8 | second >> 56,
+        second >> 32,
+        second >> 8,
+        second << 16 | third >> 48,
+        third >> 24,
+        third,
+    ];
+    let mut text = [0; LENGTH];
+    for (four, bits) in text.chunks_exact_mut(4).zip(groups) {
+        for (character, shift) in four.iter_mut().zip([18, 12, 6, 0]) {
+            *character = ALPHABET[(bits >> shift & 63) as usize];
         }
     }
     text
@@ -49,36 +64,34 @@ pub(super) fn encode(sequence: u64) -> String {
 
 /// The sequence number that an id carries; `None` where no sequence number has this id.
 pub(super) fn decode(text: &str) -> Option<u64> {
-    if text.len() != LENGTH {
-        return None;
-    }
-    let mut words = [0_u64; 3];
-    let mut bits = 0_u32;
-    for (index, character) in text.bytes().enumerate() {
-        bits = bits << 6 | u32::from(value_of(character)?);
-        if index % 4 == 3 {
-            let at = index / 4 * 3;
-            for (offset, shift) in [16, 8, 0].into_iter().enumerate() {
-                let word = &mut words[(at + offset) / 8];
-                *word = *word << 8 | u64::from(bits >> shift & 0xff);
-            }
-            bits = 0;
+    let text: &[u8; LENGTH] = text.as_bytes().try_into().ok()?;
+    let mut groups = [0_u64; LENGTH / 4];
+    let mut all_known = true;
+    for (group, four) in groups.iter_mut().zip(text.chunks_exact(4)) {
+        for character in four {
+            let value = VALUES[usize::from(*character)];
+            all_known &= value < 64;
+            *group = *group << 6 | u64::from(value & 63);
         }
     }
-    let [first, second, third] = words;
-    (second == check(first, 1) && third == check(first, 2)).then(|| unscramble(first) ^ SEQUENCE_SALT)
+    let [a, b, c, d, e, f, g, h] = groups;
+    let first = a << 40 | b << 16 | c >> 8;
+    let second = c << 56 | d << 32 | e << 8 | f >> 16;
+    let third = f << 48 | g << 24 | h;
+    let is_ours = all_known && second == check(first, 1) && third == check(first, 2);
+    is_ours.then(|| unscramble(first) ^ SEQUENCE_SALT)
 }
 
-fn value_of(character: u8) -> Option<u8> {
-    match character {
-        b'A'..=b'Z' => Some(character - b'A'),
-        b'a'..=b'z' => Some(character - b'a' + 26),
-        b'0'..=b'9' => Some(character - b'0' + 52),
-        b'.' => Some(62),
-        b'_' => Some(63),
-        _ => None,
+/// The place of each character in the alphabet; 64 for what is not in it.
+const VALUES: [u8; 256] = {
+    let mut values = [64; 256];
+    let mut place = 0;
+    while place < ALPHABET.len() {
+        values[ALPHABET[place] as usize] = place as u8;
+        place += 1;
     }
-}
+    values
+};
 
 fn check(first: u64, which: u64) -> u64 {
     scramble(first.wrapping_add(which.wrapping_mul(0x9e37_79b9_7f4a_7c15)))

@@ -4,21 +4,24 @@
 //! characters that XML 1.0 cannot represent are refused, written out or escaped. So a client that
 //! gets either wrong fails here as it fails on AWS.
 
-/// An element with its children and the text directly in it.
+use std::borrow::Cow;
+
+/// An element with its children and the text directly in it. Names and text are slices of the
+/// document, text only where nothing in it had to be replaced.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Element {
+pub(super) struct Element<'d> {
     /// Local name, without a namespace prefix.
-    pub(super) name: String,
+    pub(super) name: &'d str,
     /// Text, untrimmed.
-    pub(super) text: String,
+    pub(super) text: Cow<'d, str>,
     /// Elements in it, in order.
-    pub(super) children: Vec<Element>,
+    pub(super) children: Vec<Element<'d>>,
 }
 
-impl Element {
+impl Element<'_> {
     /// The text of the first child of this name.
     pub(super) fn child_text(&self, name: &str) -> Option<&str> {
-        self.children.iter().find(|child| child.name == name).map(|child| child.text.as_str())
+        self.children.iter().find(|child| child.name == name).map(|child| &*child.text)
     }
 }
 
@@ -30,7 +33,7 @@ pub(super) struct Malformed;
 const DEPTH_MAX: usize = 16;
 
 /// Reads a document to its root element.
-pub(super) fn parse(bytes: &[u8]) -> Result<Element, Malformed> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Element<'_>, Malformed> {
     let text = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
     let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text) };
     reader.skip_misc()?;
@@ -43,7 +46,7 @@ struct Reader<'a> {
     rest: &'a str,
 }
 
-impl Reader<'_> {
+impl<'d> Reader<'d> {
     /// White space, comments and processing instructions outside of the root. A DOCTYPE is refused:
     /// entities of a stranger's making have no place in a request.
     fn skip_misc(&mut self) -> Result<(), Malformed> {
@@ -70,12 +73,12 @@ impl Reader<'_> {
     }
 
     /// An element, from its `<` to the `>` of its end tag.
-    fn element(&mut self, depth: usize) -> Result<Element, Malformed> {
+    fn element(&mut self, depth: usize) -> Result<Element<'d>, Malformed> {
         if depth > DEPTH_MAX || !self.eat("<") {
             return Err(Malformed);
         }
-        let full_name = self.name()?.to_owned();
-        let local = full_name.rsplit(':').next().unwrap_or(&full_name).to_owned();
+        let full_name = self.name()?;
+        let local = full_name.rfind(':').map_or(full_name, |colon| &full_name[colon + 1..]);
         let mut element = Element { name: local, ..Element::default() };
         if self.attributes()? {
             return Ok(element);
@@ -103,14 +106,14 @@ impl Reader<'_> {
         }
     }
 
-    fn name(&mut self) -> Result<&str, Malformed> {
-        let end = self
-            .rest
-            .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')))
-            .ok_or(Malformed)?;
+    fn name(&mut self) -> Result<&'d str, Malformed> {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(byte) || !byte.is_ascii();
+        let end = self.rest.bytes().position(|byte| !is_part(&byte)).ok_or(Malformed)?;
         let (name, rest) = self.rest.split_at(end);
         self.rest = rest;
-        if name.is_empty() { Err(Malformed) } else { Ok(name) }
+        let is_name = !name.is_empty()
+            && (name.is_ascii() || name.chars().all(|c| c.is_ascii() || c.is_alphanumeric()));
+        if is_name { Ok(name) } else { Err(Malformed) }
     }
 
     /// Skips the attributes and the end of a start tag; whether the element is empty.
@@ -140,14 +143,14 @@ impl Reader<'_> {
     }
 
     /// Text up to the next tag, with its references replaced.
-    fn text(&mut self, out: &mut String) -> Result<(), Malformed> {
+    fn text(&mut self, out: &mut Cow<'d, str>) -> Result<(), Malformed> {
         let end = self.rest.find('<').ok_or(Malformed)?;
         let (mut run, rest) = self.rest.split_at(end);
         self.rest = rest;
         while let Some(at) = run.find('&') {
             push_text(out, &run[..at])?;
             let semicolon = run[at..].find(';').ok_or(Malformed)? + at;
-            out.push(reference(&run[at + 1..semicolon])?);
+            out.to_mut().push(reference(&run[at + 1..semicolon])?);
             run = &run[semicolon + 1..];
         }
         push_text(out, run)
@@ -155,14 +158,18 @@ impl Reader<'_> {
 }
 
 /// Adds text as it stands in the document, its line ends normalised.
-fn push_text(out: &mut String, run: &str) -> Result<(), Malformed> {
-    if !run.chars().all(is_representable) {
+fn push_text<'d>(out: &mut Cow<'d, str>, run: &'d str) -> Result<(), Malformed> {
+    // Nearly all text is of these characters, which need no look at each.
+    let is_plain = run.bytes().fold(true, |plain, byte| plain & (0x20..0x80).contains(&byte));
+    if !is_plain && !run.chars().all(is_representable) {
         return Err(Malformed);
     }
-    if run.contains('\r') {
-        out.push_str(&run.replace("\r\n", "\n").replace('\r', "\n"));
+    if !is_plain && run.contains('\r') {
+        out.to_mut().push_str(&run.replace("\r\n", "\n").replace('\r', "\n"));
+    } else if out.is_empty() {
+        *out = Cow::Borrowed(run);
     } else {
-        out.push_str(run);
+        out.to_mut().push_str(run);
     }
     Ok(())
 }

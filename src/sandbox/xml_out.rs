@@ -1,6 +1,8 @@
 //! Writes the XML that S3 answers with, as AWS writes it: no white space between elements, `&quot;`
 //! in text, CR as `&#13;`.
 
+use super::digits::push_number;
+
 /// The namespace of S3's answers.
 pub(super) const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
@@ -31,6 +33,11 @@ impl Xml {
         xml
     }
 
+    /// Makes room for so many bytes more.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
     /// Opens an element.
     pub(super) fn open(&mut self, name: &'static str) {
         self.out.push(b'<');
@@ -51,41 +58,44 @@ impl Xml {
     /// An element with nothing but text in it; an empty one is written in its short form, as AWS
     /// does.
     pub(super) fn leaf(&mut self, name: &'static str, text: impl AsRef<[u8]>) {
-        let text = text.as_ref();
-        if text.is_empty() {
-            self.out.push(b'<');
-            self.out.extend_from_slice(name.as_bytes());
+        self.leaf_of(name, |out| push_text(out, text.as_ref()));
+    }
+
+    /// The same with text that `write` adds, in which nothing has to be replaced.
+    pub(super) fn leaf_of(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.out.push(b'<');
+        self.out.extend_from_slice(name.as_bytes());
+        let end_of_name = self.out.len();
+        self.out.push(b'>');
+        write(&mut self.out);
+        if self.out.len() == end_of_name + 1 {
+            self.out.truncate(end_of_name);
             self.out.extend_from_slice(b"/>");
             return;
         }
-        self.open(name);
-        self.text(text);
-        self.close();
+        self.out.extend_from_slice(b"</");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b'>');
+    }
+
+    /// Elements that were written before.
+    pub(super) fn elements(&mut self, written: &[u8]) {
+        self.out.extend_from_slice(written);
     }
 
     /// An element that holds `true` or `false`.
     pub(super) fn flag(&mut self, name: &'static str, value: bool) {
-        self.leaf(name, if value { "true" } else { "false" });
+        self.leaf_of(name, |out| out.extend_from_slice(if value { b"true" } else { b"false" }));
     }
 
     /// An element that holds a number.
     pub(super) fn number(&mut self, name: &'static str, value: u64) {
-        self.leaf(name, value.to_string());
+        self.leaf_of(name, |out| push_number(out, value));
     }
 
-    /// Text with what XML reserves replaced. What XML cannot represent goes out as it is: such a
-    /// document is not well-formed, which is what AWS sends where `encoding-type=url` is missing.
+    /// Text with what XML reserves replaced.
     pub(super) fn text(&mut self, text: &[u8]) {
-        for &byte in text {
-            match byte {
-                b'&' => self.out.extend_from_slice(b"&amp;"),
-                b'<' => self.out.extend_from_slice(b"&lt;"),
-                b'>' => self.out.extend_from_slice(b"&gt;"),
-                b'"' => self.out.extend_from_slice(b"&quot;"),
-                b'\r' => self.out.extend_from_slice(b"&#13;"),
-                _ => self.out.push(byte),
-            }
-        }
+        push_text(&mut self.out, text);
     }
 
     /// Closes what is open and gives the document out.
@@ -97,21 +107,50 @@ impl Xml {
     }
 }
 
+/// Adds text with what XML reserves replaced. What XML cannot represent goes out as it is: such a
+/// document is not well-formed, which is what AWS sends where `encoding-type=url` is missing.
+fn push_text(out: &mut Vec<u8>, mut text: &[u8]) {
+    while let Some(at) = text.iter().position(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\r')) {
+        out.extend_from_slice(&text[..at]);
+        out.extend_from_slice(match text[at] {
+            b'&' => b"&amp;",
+            b'<' => b"&lt;",
+            b'>' => b"&gt;",
+            b'"' => b"&quot;",
+            _ => b"&#13;",
+        });
+        text = &text[at + 1..];
+    }
+    out.extend_from_slice(text);
+}
+
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// `encoding-type=url` as AWS does it: letters, digits, `-`, `.`, `_`, `*` and `/` stay, a space
-/// becomes `+`, every other byte a percent escape.
-pub(super) fn listing_encode(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 16);
-    for &byte in text {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' | b'/' => out.push(byte),
-            b' ' => out.push(b'+'),
-            _ => push_escape(&mut out, byte),
+/// Adds text in `encoding-type=url` as AWS does it: letters, digits, `-`, `.`, `_`, `*` and `/` stay,
+/// a space becomes `+`, every other byte a percent escape.
+pub(super) fn push_listing_encoded(out: &mut Vec<u8>, mut text: &[u8]) {
+    while let Some(at) = text.iter().position(|byte| !STAYS_IN_LISTINGS[usize::from(*byte)]) {
+        out.extend_from_slice(&text[..at]);
+        if text[at] == b' ' {
+            out.push(b'+')
+        } else {
+            push_escape(out, text[at])
         }
+        text = &text[at + 1..];
     }
-    out
+    out.extend_from_slice(text);
 }
+
+const STAYS_IN_LISTINGS: [bool; 256] = {
+    let mut stays = [false; 256];
+    let mut byte = 0;
+    while byte < stays.len() {
+        let is_mark = matches!(byte as u8, b'-' | b'.' | b'_' | b'*' | b'/');
+        stays[byte] = is_mark || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    stays
+};
 
 /// The encoding that Signature Version 4 prescribes: letters, digits, `-`, `.`, `_` and `~` stay,
 /// `/` only where asked for.
@@ -153,7 +192,9 @@ mod tests {
 
     #[test]
     fn a_space_is_a_plus_in_listings_and_an_escape_in_signatures() {
-        assert_eq!(listing_encode("a b+c/ü(~*\u{1}".as_bytes()), b"a+b%2Bc/%C3%BC%28%7E*%01");
+        let mut out = Vec::new();
+        push_listing_encoded(&mut out, "a b+c/ü(~*\u{1}".as_bytes());
+        assert_eq!(out, b"a+b%2Bc/%C3%BC%28%7E*%01");
         assert_eq!(signature_encode("a b+c/~*".as_bytes(), true), "a%20b%2Bc/~%2A");
         assert_eq!(signature_encode(b"a/b", false), "a%2Fb");
     }
