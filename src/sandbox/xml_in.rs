@@ -78,14 +78,17 @@ impl<'d> Reader<'d> {
             return Err(Malformed);
         }
         let full_name = self.name()?;
-        let local = full_name.rfind(':').map_or(full_name, |colon| &full_name[colon + 1..]);
+        let local = full_name
+            .bytes()
+            .rposition(|byte| byte == b':')
+            .map_or(full_name, |colon| &full_name[colon + 1..]);
         let mut element = Element { name: local, ..Element::default() };
         if self.attributes()? {
             return Ok(element);
         }
         loop {
             if self.eat("</") {
-                if self.name()? != full_name {
+                if !self.eat(full_name) {
                     return Err(Malformed);
                 }
                 self.rest = self.rest.trim_start();
@@ -107,7 +110,9 @@ impl<'d> Reader<'d> {
     }
 
     fn name(&mut self) -> Result<&'d str, Malformed> {
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(byte) || !byte.is_ascii();
+        let is_part = |byte: &u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':') || !byte.is_ascii()
+        };
         let end = self.rest.bytes().position(|byte| !is_part(&byte)).ok_or(Malformed)?;
         let (name, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -118,6 +123,9 @@ impl<'d> Reader<'d> {
 
     /// Skips the attributes and the end of a start tag; whether the element is empty.
     fn attributes(&mut self) -> Result<bool, Malformed> {
+        if self.eat(">") {
+            return Ok(false);
+        }
         loop {
             self.rest = self.rest.trim_start();
             if self.eat("/>") {
@@ -225,6 +233,8 @@ mod tests {
             "",
             "<a>",
             "<a></b>",
+            "<a></ab>",
+            "<ab></a>",
             "<a/>x",
             "<a>&nope;</a>",
             "<a>&#1;</a>",
