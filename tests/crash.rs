@@ -33,7 +33,8 @@ fn chance(test: &str) -> fastrand::Rng {
 
 /// Every server operation takes a while, so that a kill finds requests under way.
 fn slow() -> Faults {
-    let latency = |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 50 };
+    let latency =
+        |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 50, sigma: 0.0 };
     Faults {
         latency: vec![latency(Operation::ListObjectVersions, 12), latency(Operation::DeleteObjects, 25)],
         ..Faults::default()
@@ -209,7 +210,8 @@ fn a_budget_holds_across_a_kill() {
     // The first range is long, so that the batches of the others leave before its own; their
     // answers come late, so that the kill finds them carried out and not confirmed.
     let part = |prefix: &str, keys| Seed { prefixes: vec![prefix.into()], ..plain(keys, 2) };
-    let latency = |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 0 };
+    let latency =
+        |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 0, sigma: 0.0 };
     let faults = Faults {
         latency: vec![latency(Operation::DeleteObjects, 3_000), latency(Operation::ListObjectVersions, 10)],
         ..Faults::default()

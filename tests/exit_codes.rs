@@ -40,7 +40,7 @@ fn untouched(world: &World, before: &[Version]) {
 }
 
 fn slow(operation: Operation, fixed_ms: u64) -> Faults {
-    let latency = vec![Latency { operation: Some(operation), fixed_ms, per_key_us: 0 }];
+    let latency = vec![Latency { operation: Some(operation), fixed_ms, per_key_us: 0, sigma: 0.0 }];
     Faults { latency, ..Faults::default() }
 }
 

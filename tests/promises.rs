@@ -70,8 +70,12 @@ fn ages_count_by_the_servers_clock() {
 
 #[test]
 fn what_is_created_during_a_run_stays() {
-    let latency =
-        vec![Latency { operation: Some(Operation::ListObjectVersions), fixed_ms: 40, per_key_us: 0 }];
+    let latency = vec![Latency {
+        operation: Some(Operation::ListObjectVersions),
+        fixed_ms: 40,
+        per_key_us: 0,
+        sigma: 0.0,
+    }];
     let world = World::with_faults(mixed(60), Faults { latency, ..Faults::default() });
     let before = world.entries();
     let plan = Plan { page_size: Some(20), ..everything() };

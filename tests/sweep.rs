@@ -237,7 +237,7 @@ fn deleting_behind_the_lister_loses_nothing_whatever_becomes_of_the_marker() {
     let noncurrent = Rule { name: "noncurrent", state: &["noncurrent"], ..Rule::default() };
     let plan = Plan { page_size: Some(143), ..Plan::of(&[noncurrent]) };
     // Time for the deletion to come before the listing.
-    let slow = |operation| Latency { operation: Some(operation), fixed_ms: 160, per_key_us: 0 };
+    let slow = |operation| Latency { operation: Some(operation), fixed_ms: 160, per_key_us: 0, sigma: 0.0 };
     let faults = Faults { latency: vec![slow(Operation::ListObjectVersions)], ..Faults::default() };
     let aws = Personality::default;
     std::thread::scope(|scope| {

@@ -46,6 +46,7 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
     if let Some(faults) = script.faults {
         config.faults = faults;
     }
+    check_names(&config)?;
     let failed = |error: std::io::Error| Ending::LocalIo(format!("the sandbox: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -94,6 +95,20 @@ fn read_script(path: &Path) -> Result<Script, Ending> {
     let refused = |why: String| Ending::Usage(format!("{}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| refused(error.to_string()))
+}
+
+/// Nothing else may fill a bucket that is procedural.
+fn check_names(config: &Config) -> Result<(), Ending> {
+    let seeded = config.seeds.iter().map(|seed| &seed.bucket);
+    let mut names: Vec<&String> = seeded.collect();
+    for procedural in &config.procedural {
+        if names.contains(&&procedural.bucket) {
+            let name = &procedural.bucket;
+            return Err(Ending::Usage(format!("the procedural bucket {name} is described or filled twice")));
+        }
+        names.push(&procedural.bucket);
+    }
+    Ok(())
 }
 
 /// Whoever waits for the file finds it whole.

@@ -125,7 +125,7 @@ pub struct CutListings {
 }
 
 /// What an operation takes, half of it before and half of it after it has its effect.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {
     /// Only this operation; every one where left out. The first that fits counts.

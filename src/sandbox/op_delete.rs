@@ -120,10 +120,11 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
         let mut bucket = write(&bucket);
         let bypass = bypasses_governance(request, &bucket)?;
         check_mfa(request, &bucket, items.iter().any(|item| item.version_id.is_some()))?;
+        let how = How { bypass_governance: bypass, ignore_version_ids: context.chance.ignores_version_ids() };
         let outcomes: Vec<Outcome> = items
             .iter()
             .enumerate()
-            .map(|(place, item)| apply(context, &mut bucket, item, fates.of(place), bypass))
+            .map(|(place, item)| apply(context, &mut bucket, item, fates.of(place), how))
             .collect();
         let effects = items.iter().zip(&outcomes).filter_map(|(item, outcome)| match outcome {
             Outcome::Done(deleted) => effect_of(deleted, item.version_id.as_deref())
@@ -195,13 +196,14 @@ fn read_item(object: Element<'_>) -> Option<Item<'_>> {
     Some(Item { key: key.filter(|key| !key.is_empty())?, version_id, has_conditions })
 }
 
-fn apply(
-    context: &Context<'_>,
-    bucket: &mut Bucket,
-    item: &Item<'_>,
-    fate: &ItemFate,
+/// What holds for all items of a request.
+#[derive(Clone, Copy)]
+struct How {
     bypass_governance: bool,
-) -> Outcome {
+    ignore_version_ids: bool,
+}
+
+fn apply(context: &Context<'_>, bucket: &mut Bucket, item: &Item<'_>, fate: &ItemFate, how: How) -> Outcome {
     if let ItemFate::Error(code) = fate {
         return Outcome::failed(code.clone());
     }
@@ -212,14 +214,14 @@ fn apply(
         return Outcome::failed("NotImplemented");
     }
     let key = item.key.as_bytes();
-    let named = item.version_id.as_deref().filter(|_| !context.chance.ignores_version_ids());
+    let named = item.version_id.as_deref().filter(|_| !how.ignore_version_ids);
     let deleted = match named.map(VersionRef::parse) {
         None if bucket.check_writable().is_err() => {
             return Outcome::failed("NotImplemented");
         }
         None => bucket.delete_latest(key, context.store.next_sequence(), context.now),
         Some(None) => return Outcome::failed("NoSuchVersion"),
-        Some(Some(wanted)) => bucket.delete_version(key, wanted, context.now, bypass_governance),
+        Some(Some(wanted)) => bucket.delete_version(key, wanted, context.now, how.bypass_governance),
     };
     match deleted {
         Deleted::Locked => {

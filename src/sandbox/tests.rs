@@ -1,5 +1,7 @@
 //! The sandbox over HTTP: requests and answers as they stand on the wire, without any client.
 
+mod procedural;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
