@@ -86,7 +86,7 @@ pub(super) enum Command {
     Report(Show),
     /// The embedded S3 server, for trying things out
     #[cfg(feature = "sandbox")]
-    Sandbox(Serve),
+    Sandbox(Box<Serve>),
 }
 
 #[derive(Args, Debug)]

@@ -70,7 +70,7 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, Ending> {
         Command::Status(show) => show::status(&common, &show),
         Command::Report(show) => show::report(&common, &show),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(serve) => serve::serve(serve).await,
+        Command::Sandbox(serve) => serve::serve(*serve).await,
     }
 }
 
