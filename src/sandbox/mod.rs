@@ -7,7 +7,8 @@
 //!
 //! A request goes this way: `server` reads it and decides with `chance` what befalls it,
 //! `sigv4` and `chunked` and `checksum` verify it, `ops` hands it to the operation, which
-//! changes or reads the `store` under the bucket's lock and writes the `oplog`.
+//! changes or reads the `store` under the bucket's lock and writes the `oplog`. A [`Procedural`]
+//! bucket has no entries in the store: `generated` computes them, and `listing` reads both alike.
 
 mod chance;
 mod checksum;
