@@ -9,7 +9,7 @@ use zstd::zstd_safe::CParameter;
 
 use super::error::CheckpointError;
 use super::values::HeldItem;
-use crate::model::{ActionId, Item, Key, Kind, RuleId, Timestamp, VersionId};
+use crate::model::{ActionId, Arena, Item, Key, Kind, RuleId, Span, Timestamp, VersionId};
 
 /// Compression level: the fastest whose size is within a few percent of the best.
 const LEVEL: i32 = 3;
@@ -41,7 +41,7 @@ impl Codec {
 
     /// The payload of a batch or of a tail.
     pub(super) fn encode_items(&mut self, items: &[Item]) -> Result<Vec<u8>, CheckpointError> {
-        let mut plain = Vec::with_capacity(items.len() * 64);
+        let mut plain = Vec::with_capacity(64 + items.len() * 80);
         put_items(&mut plain, items);
         self.pack(&plain)
     }
@@ -130,13 +130,13 @@ fn put_items(out: &mut Vec<u8>, items: &[Item]) {
     let mut last: &[u8] = &[];
     for item in items {
         let key = item.key.as_bytes();
-        let shared = key.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let shared = if key == last { key.len() } else { common_prefix(key, last) };
         put_varint(out, shared as u64);
         put_bytes(out, &key[shared..]);
         last = key;
     }
     for item in items {
-        put_bytes(out, item.version_id.as_str().as_bytes());
+        put_bytes(out, item.version_id.as_bytes());
     }
     for item in items {
         let marker = u64::from(item.kind == Kind::DeleteMarker);
@@ -154,27 +154,41 @@ fn put_items(out: &mut Vec<u8>, items: &[Item]) {
     }
 }
 
+/// How many first bytes two keys share: eight at a time as long as all eight do.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let whole = 8 * a.chunks_exact(8).zip(b.chunks_exact(8)).take_while(|(a, b)| a == b).count();
+    whole + a[whole..].iter().zip(&b[whole..]).take_while(|(a, b)| a == b).count()
+}
+
 fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
     let count = usize::try_from(reader.varint()?).ok()?;
     // Each item takes at least five bytes, so a damaged count cannot ask for much.
     if count > reader.0.len() {
         return None;
     }
+    let mut arena = Arena::with_capacity(2 * reader.0.len());
     let mut keys = Vec::with_capacity(count);
     let mut last: Vec<u8> = Vec::new();
-    for _ in 0..count {
+    let mut span = Span::default();
+    for index in 0..count {
         let shared = usize::try_from(reader.varint()?).ok()?;
+        let rest = reader.bytes()?;
         if shared > last.len() {
             return None;
         }
-        last.truncate(shared);
-        last.extend_from_slice(reader.bytes()?);
-        keys.push(Key::new(last.as_slice()));
+        // The key of the item before is not put in again.
+        if index == 0 || !rest.is_empty() || shared < last.len() {
+            last.truncate(shared);
+            last.extend_from_slice(rest);
+            span = arena.put(&last);
+        }
+        keys.push(span);
     }
     let mut ids = Vec::with_capacity(count);
     for _ in 0..count {
-        ids.push(reader.version_id()?);
+        ids.push(arena.put_str(std::str::from_utf8(reader.bytes()?).ok()?));
     }
+    let arena = arena.seal();
     let mut tags = Vec::with_capacity(count);
     for _ in 0..count {
         tags.push(reader.varint()?);
@@ -185,11 +199,11 @@ fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
     }
     let mut items = Vec::with_capacity(count);
     let mut millis = 0_i64;
-    for (((key, version_id), tag), size) in keys.into_iter().zip(ids).zip(tags).zip(sizes) {
+    for (((key, id), tag), size) in keys.into_iter().zip(ids).zip(tags).zip(sizes) {
         millis = millis.wrapping_add(unzigzag(reader.varint()?));
         items.push(Item {
-            key,
-            version_id,
+            key: Key::at(&arena, key),
+            version_id: VersionId::at(&arena, id)?,
             kind: if tag & 1 == 1 { Kind::DeleteMarker } else { Kind::Version },
             is_latest: tag & 2 == 2,
             size,

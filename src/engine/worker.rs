@@ -80,14 +80,12 @@ fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Re
     if ctx.single_deletes.load(Ordering::Relaxed) {
         return to_send.iter().map(|at| Request::Single(*at)).collect();
     }
-    let chosen: Vec<Item> = to_send.iter().map(|at| items[*at].clone()).collect();
     let largest = ctx.caller.pace.versions_per_request_max().max(1);
     let mut requests = VecDeque::new();
-    for shape in shape(&chosen) {
+    for shape in shape(items, to_send) {
         match shape {
-            Shape::Single(at) => requests.push_back(Request::Single(to_send[at])),
+            Shape::Single(at) => requests.push_back(Request::Single(at)),
             Shape::Many(indices) => {
-                let indices: Vec<usize> = indices.into_iter().map(|at| to_send[at]).collect();
                 requests.extend(indices.chunks(largest).map(|chunk| Request::Many(chunk.to_vec())));
             }
         }

@@ -1,6 +1,7 @@
 //! The audit as the checkpoint sees it: a file whose valid length commits with the outcomes.
 
 use std::io;
+use std::sync::Arc;
 
 use super::{KeepReason, Key, Kind, Outcome, RuleId, Timestamp, VersionId};
 
@@ -16,7 +17,7 @@ pub enum Fate {
         /// What became of it.
         outcome: Outcome,
         /// The request id of the answer that settled it, where the server gave one.
-        request_id: Option<Box<str>>,
+        request_id: Option<Arc<str>>,
         /// The attempt that settled it, from 1; 0 where none was made.
         attempt: u32,
     },

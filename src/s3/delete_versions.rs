@@ -7,18 +7,20 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reqwest::Method;
 
-use crate::model::{Class, DeleteOptions, Item, Kind};
+use crate::model::{Class, DeleteOptions, Item, Kind, VersionId};
 
 use super::checksum::{ChecksumAlgorithm, content_md5};
 use super::client::Client;
 use super::codes::{Scope, StopKind, Tripwire, Verdict, of_item};
 use super::error::{Operation, S3Error, clean_code, clean_message};
+use super::plain_xml::read_xml;
 use super::send::Call;
-use super::xml::{BadXml, Document, escape_into, escaped_len, once};
+use super::xml::{BadXml, Elements, escape_into, escaped_len, once};
 
 /// The most items that S3 takes in one call.
 pub const ITEMS_MAX: usize = 1000;
@@ -54,7 +56,7 @@ pub enum ItemAnswer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeleteAnswer {
     /// The server's name for the request.
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<Arc<str>>,
     /// One for each item of the request, in its order.
     pub outcomes: Vec<ItemAnswer>,
 }
@@ -70,12 +72,14 @@ pub enum Shape {
 
 /// Splits items into calls: at most [`ITEMS_MAX`] of them and [`BODY_BYTES_MAX`] of body each, keys
 /// that XML cannot hold on their own. The order is kept within the calls of a kind.
-pub fn shape(items: &[Item]) -> Vec<Shape> {
+///
+/// `of` are the indices of the items that are wanted.
+pub fn shape(items: &[Item], of: &[usize]) -> Vec<Shape> {
     let mut shapes = Vec::new();
-    let mut many = Vec::new();
+    let mut many = Vec::with_capacity(of.len().min(ITEMS_MAX));
     let mut bytes = HEAD.len() + TAIL.len();
     let mut singles = Vec::new();
-    for (index, item) in items.iter().enumerate() {
+    for (index, item) in of.iter().filter_map(|&index| Some((index, items.get(index)?))) {
         if !fits_xml(item) {
             singles.push(Shape::Single(index));
             continue;
@@ -96,12 +100,17 @@ pub fn shape(items: &[Item]) -> Vec<Shape> {
 }
 
 fn fits_xml(item: &Item) -> bool {
-    item.key.fits_xml() && !item.version_id.as_str().chars().any(char::is_control)
+    item.key.fits_xml() && is_printable(&item.version_id)
+}
+
+fn is_printable(id: &VersionId) -> bool {
+    let odd = id.as_bytes().iter().fold(false, |odd, byte| odd | !matches!(byte, 0x20..=0x7e));
+    !odd || !id.as_str().chars().any(char::is_control)
 }
 
 fn item_len(item: &Item) -> usize {
     let parts: usize = ITEM_PARTS.iter().map(|part| part.len()).sum();
-    parts + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_str().as_bytes())
+    parts + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_bytes())
 }
 
 /// The body of the request.
@@ -114,7 +123,7 @@ fn body_of(items: &[&Item]) -> Bytes {
         body.extend_from_slice(before.as_bytes());
         escape_into(&mut body, item.key.as_bytes());
         body.extend_from_slice(between.as_bytes());
-        escape_into(&mut body, item.version_id.as_str().as_bytes());
+        escape_into(&mut body, item.version_id.as_bytes());
         body.extend_from_slice(behind.as_bytes());
     }
     body.extend_from_slice(TAIL.as_bytes());
@@ -224,10 +233,10 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn read(document: &mut Document<'a>) -> Result<Self, BadXml> {
+    fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
         let mut element = Self::default();
         while let Some(start) = document.child()? {
-            let slot = match start.local_name().as_ref() {
+            let slot = match start.as_ref() {
                 "Key" => &mut element.key,
                 "VersionId" => &mut element.version_id,
                 "DeleteMarker" => &mut element.delete_marker,
@@ -250,6 +259,29 @@ impl<'a> Element<'a> {
     }
 }
 
+/// All elements of an answer.
+struct Told<'a> {
+    deleted: Vec<Element<'a>>,
+    refused: Vec<Element<'a>>,
+}
+
+impl<'a> Told<'a> {
+    fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
+        if document.root() != "DeleteResult" {
+            return Err("the root element is not DeleteResult".into());
+        }
+        let mut told = Self { deleted: Vec::with_capacity(ITEMS_MAX), refused: Vec::new() };
+        while let Some(start) = document.child()? {
+            match start.as_ref() {
+                "Deleted" => told.deleted.push(Element::read(document)?),
+                "Error" => told.refused.push(Element::read(document)?),
+                _ => document.skip()?,
+            }
+        }
+        Ok(told)
+    }
+}
+
 /// What was asked for, and what the answer says of it.
 struct Ledger<'i> {
     items: &'i [&'i Item],
@@ -267,20 +299,8 @@ impl<'i> Ledger<'i> {
     }
 
     fn read(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let mut deleted = Vec::with_capacity(self.items.len());
-        let mut refused = Vec::new();
-        let mut document = Document::open(body)?;
-        if document.root() != "DeleteResult" {
-            return Err(BadXml::from("the root element is not DeleteResult").into());
-        }
-        while let Some(start) = document.child()? {
-            match start.local_name().as_ref() {
-                "Deleted" => deleted.push(Element::read(&mut document)?),
-                "Error" => refused.push(Element::read(&mut document)?),
-                _ => document.skip()?,
-            }
-        }
-        document.end()?;
+        let Told { deleted, refused } =
+            read_xml(body, |document| Told::read(document), |document| Told::read(document))?;
         for element in &deleted {
             self.confirm(element)?;
         }
