@@ -1,7 +1,5 @@
 //! What the writer does inside a transaction: each command checks first and writes afterwards.
 
-use std::collections::HashMap;
-
 use rusqlite::{OptionalExtension as _, params};
 
 use super::codec::RangeState;
@@ -12,7 +10,7 @@ use super::values::{
     Amount, BATCH_ITEMS_MAX, Counter, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX, Sample,
     StateRow,
 };
-use crate::model::{Item, Key, Kind, Phase, VersionId};
+use crate::model::{Key, Kind, Phase, VersionId};
 
 pub(super) use super::batches::{Wanted, claim, maybe_sent, note_granted, release, settle};
 
@@ -79,7 +77,7 @@ pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fau
         store.add(*counter, *amount);
     }
     store.add_requests(&page.requests);
-    store.append(&page.records)
+    store.append(page.records)
 }
 
 /// Checks that a page adds up, and returns the range's new books.
@@ -314,15 +312,4 @@ fn write_samples(store: &mut Store, samples: &[Sample]) -> Result<(), Fault> {
 
 fn bytes(key: Option<&Key>) -> Option<&[u8]> {
     key.map(Key::as_bytes)
-}
-
-/// Items by what names them; a name that comes twice keeps both.
-pub(super) type ByName<'a> = HashMap<(&'a Key, &'a VersionId), Vec<&'a Item>>;
-
-pub(super) fn by_name(items: &[Item]) -> ByName<'_> {
-    let mut found = ByName::with_capacity(items.len());
-    for item in items {
-        found.entry((&item.key, &item.version_id)).or_default().push(item);
-    }
-    found
 }

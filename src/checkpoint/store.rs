@@ -16,7 +16,7 @@ use super::error::{CheckpointError, Fault};
 use super::rows::{self, Count, Places};
 use super::schema;
 use super::values::{Amount, Counter, RunHeader, Totals};
-use crate::model::{Journal, Phase, Record, RuleId};
+use crate::model::{Batch, Journal, Phase, Record, RuleId};
 
 /// What is remembered of each range, so that a page can be checked without reading its row.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -46,6 +46,8 @@ pub(super) struct Store {
     pub(super) samples: BTreeMap<RuleId, u64>,
     /// The range that the last fresh batch was taken from.
     pub(super) turn: i64,
+    /// The batches that are handed out, so that settling one need not decode it again.
+    pub(super) claimed: HashMap<i64, Batch>,
     journal: Option<Box<dyn Journal>>,
     journal_dirty: bool,
     audit_bytes: u64,
@@ -76,6 +78,7 @@ impl Store {
             ranges: HashMap::new(),
             samples: BTreeMap::new(),
             turn: 0,
+            claimed: HashMap::new(),
             journal,
             journal_dirty: false,
             audit_bytes: 0,
@@ -137,6 +140,7 @@ impl Store {
             ranges,
             samples,
             turn: 0,
+            claimed: HashMap::new(),
             journal,
             journal_dirty: false,
             audit_bytes: audit.0,
@@ -205,13 +209,14 @@ impl Store {
         }
     }
 
-    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), Fault> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        for record in records {
-            self.journal_dirty = true;
-            journal.append(record).map_err(|error| audit_failed(&self.path, error))?;
+    pub(super) fn append(&mut self, records: Vec<Record>) -> Result<(), Fault> {
+        match &mut self.journal {
+            Some(journal) if !records.is_empty() => {
+                self.journal_dirty = true;
+                journal.append(records).map_err(|error| audit_failed(&self.path, error))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The name for an error that SQLite raised.

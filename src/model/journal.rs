@@ -49,12 +49,12 @@ pub struct Record {
 /// calls [`Journal::rewind`] with the last committed length: what lies behind belongs to outcomes
 /// that were not committed and will come again. So no record is missing, doubled or torn.
 pub trait Journal: Send {
-    /// Adds a record to the open part. A journal may leave out kinds of records that its user does
-    /// not want.
+    /// Adds records to the open part. A journal may leave out kinds of records that its user does
+    /// not want. It may write later: [`Journal::seal`] then brings the error.
     ///
     /// # Errors
     /// Those of writing.
-    fn append(&mut self, record: &Record) -> io::Result<()>;
+    fn append(&mut self, records: Vec<Record>) -> io::Result<()>;
 
     /// Closes the open part so that it can be read on its own, makes it durable, and returns the
     /// length in bytes of everything sealed so far.

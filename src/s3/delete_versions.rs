@@ -300,7 +300,7 @@ impl<'i> Ledger<'i> {
 
     fn read(&mut self, body: &[u8]) -> Result<(), Fault> {
         let Told { deleted, refused } =
-            read_xml(body, |document| Told::read(document), |document| Told::read(document))?;
+            read_xml(body, Told::read, Told::read)?;
         for element in &deleted {
             self.confirm(element)?;
         }

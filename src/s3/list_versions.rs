@@ -180,7 +180,7 @@ struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     fn of(body: &'a [u8]) -> Result<Self, BadXml> {
-        read_xml(body, |document| Self::read(document), |document| Self::read(document))
+        read_xml(body, Self::read, Self::read)
     }
 
     fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {

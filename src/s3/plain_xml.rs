@@ -143,7 +143,8 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
             let length = memchr::memchr(b'<', self.rest.as_bytes()).unwrap_or(self.rest.len());
             let is_text = self.rest.as_bytes()[length..].starts_with(b"</");
             if is_text {
-                self.raw_text()?;
+                // An entity that does not exist makes the document void, wherever it stands.
+                self.raw_text()?.resolved()?;
             } else {
                 self.child()?;
             }
