@@ -32,6 +32,8 @@ const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
 const TAIL: &str = "<Quiet>false</Quiet></Delete>";
 const ITEM_PARTS: [&str; 3] = ["<Object><Key>", "</Key><VersionId>", "</VersionId></Object>"];
 
+const PARTS_BYTES: usize = ITEM_PARTS[0].len() + ITEM_PARTS[1].len() + ITEM_PARTS[2].len();
+
 /// What became of one item of a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ItemAnswer {
@@ -79,12 +81,15 @@ pub fn shape(items: &[Item], of: &[usize]) -> Vec<Shape> {
     let mut many = Vec::with_capacity(of.len().min(ITEMS_MAX));
     let mut bytes = HEAD.len() + TAIL.len();
     let mut singles = Vec::new();
+    // An escape is at most six bytes. Where even that would fit, nobody need look for escapes.
+    let longest = |&index: &usize| items.get(index).map_or(0, |item| PARTS_BYTES + 6 * plain_len(item));
+    let all_fit = bytes + of.iter().map(longest).sum::<usize>() <= BODY_BYTES_MAX;
     for (index, item) in of.iter().filter_map(|&index| Some((index, items.get(index)?))) {
         if !fits_xml(item) {
             singles.push(Shape::Single(index));
             continue;
         }
-        let more = item_len(item);
+        let more = if all_fit { 0 } else { item_len(item) };
         if many.len() == ITEMS_MAX || (bytes + more > BODY_BYTES_MAX && !many.is_empty()) {
             shapes.push(Shape::Many(std::mem::take(&mut many)));
             bytes = HEAD.len() + TAIL.len();
@@ -108,14 +113,19 @@ fn is_printable(id: &VersionId) -> bool {
     !odd || !id.as_str().chars().any(char::is_control)
 }
 
+/// Bytes of an item's key and id as they are.
+fn plain_len(item: &Item) -> usize {
+    item.key.as_bytes().len() + item.version_id.as_bytes().len()
+}
+
 fn item_len(item: &Item) -> usize {
-    let parts: usize = ITEM_PARTS.iter().map(|part| part.len()).sum();
-    parts + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_bytes())
+    PARTS_BYTES + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_bytes())
 }
 
 /// The body of the request.
 fn body_of(items: &[&Item]) -> Bytes {
-    let length: usize = items.iter().map(|item| item_len(item)).sum();
+    // Escapes are rare: what they add is no reason to look at all bytes twice.
+    let length: usize = items.iter().map(|item| PARTS_BYTES + plain_len(item)).sum();
     let mut body = Vec::with_capacity(HEAD.len() + length + TAIL.len());
     body.extend_from_slice(HEAD.as_bytes());
     let [before, between, behind] = ITEM_PARTS;
