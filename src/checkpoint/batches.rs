@@ -412,11 +412,16 @@ fn stored_batch(store: &mut Store, id: i64) -> Result<Option<Batch>, Fault> {
     let mut statement = store.connection.prepare_cached(sql)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let Some(data) = row.get_ref(6)?.as_blob_or_null().map_err(rusqlite::Error::from)? else {
-        return Err(Fault::Own(CheckpointError::corrupt(format!("batch {id} has no items"))));
-    };
     let count: Count = row.get(3)?;
-    let items = store.codec.decode_items(data, count.0, || format!("batch {id}")).map_err(Fault::Own)?;
+    let items = match store.fresh.remove(&id).filter(|items| items.len() as u64 == count.0) {
+        Some(items) => items,
+        None => {
+            let Some(data) = row.get_ref(6)?.as_blob_or_null().map_err(rusqlite::Error::from)? else {
+                return Err(Fault::Own(CheckpointError::corrupt(format!("batch {id} has no items"))));
+            };
+            store.codec.decode_items(data, count.0, || format!("batch {id}")).map_err(Fault::Own)?
+        }
+    };
     Ok(Some(Batch {
         id,
         range: row.get(0)?,

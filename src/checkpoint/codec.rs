@@ -8,12 +8,14 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
 use super::error::CheckpointError;
-use super::values::HeldItem;
+use super::values::{HeldItem, Mode};
 use crate::model::{ActionId, Arena, Item, Key, Kind, RuleId, Span, Timestamp, VersionId};
 
-/// Compression level. Most of an item is its version id, which is chance: a higher level gains next
-/// to nothing and takes twice the time.
-const LEVEL: i32 = 1;
+/// Compression level of a plan, which may lie on the disk for days. Most of an item is its version id,
+/// which is chance: a higher level gains next to nothing and takes twice the time.
+const LEVEL_OF_PLAN: i32 = 1;
+/// Compression level where batches are planned and settled within seconds.
+const LEVEL_OF_STREAM: i32 = -5;
 /// Uncompressed bytes of a payload at most: 1,000 items with keys and ids of 1,024 bytes are 2 MiB,
 /// and a key's fold is small. Guards the memory against a damaged length.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
@@ -33,9 +35,13 @@ pub(super) struct Codec {
 }
 
 impl Codec {
-    pub(super) fn new() -> Result<Self, CheckpointError> {
+    pub(super) fn new(mode: Mode) -> Result<Self, CheckpointError> {
+        let level = match mode {
+            Mode::Plan => LEVEL_OF_PLAN,
+            Mode::Stream => LEVEL_OF_STREAM,
+        };
         let broken = |error| CheckpointError::bug(format!("zstd cannot be set up: {error}"));
-        let mut compressor = Compressor::new(LEVEL).map_err(broken)?;
+        let mut compressor = Compressor::new(level).map_err(broken)?;
         compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
         Ok(Self { compressor, decompressor: Decompressor::new().map_err(broken)? })
     }

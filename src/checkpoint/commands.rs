@@ -5,10 +5,10 @@ use rusqlite::{OptionalExtension as _, params};
 use super::codec::RangeState;
 use super::error::{CheckpointError, Fault, own_bug};
 use super::rows::{Count, phase_number};
-use super::store::{RangeBooks, Store};
+use super::store::{FRESH_BATCHES_MAX, RangeBooks, Store};
 use super::values::{
-    Amount, BATCH_ITEMS_MAX, Counter, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX, Sample,
-    StateRow,
+    Amount, BATCH_ITEMS_MAX, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX,
+    Sample, StateRow,
 };
 use crate::model::{Key, Kind, Phase, VersionId};
 
@@ -56,8 +56,9 @@ pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fau
     store.touch();
     write_range(store, &page.range, &encoded.state)?;
     write_tails(store, &page.range, &encoded.tails)?;
+    let mut ids = Vec::with_capacity(page.batches.len());
     for (batch, payload) in page.batches.iter().zip(encoded.batches.drain(..)) {
-        insert_batch(store, page.range.id, batch, &payload)?;
+        ids.push(insert_batch(store, page.range.id, batch, &payload)?);
     }
     write_samples(store, &page.samples)?;
     let sql = "UPDATE run SET updated_ms = ?1";
@@ -77,6 +78,11 @@ pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fau
         store.add(*counter, *amount);
     }
     store.add_requests(&page.requests);
+    for (id, batch) in ids.into_iter().zip(page.batches) {
+        if store.header.mode == Mode::Stream && store.fresh.len() < FRESH_BATCHES_MAX {
+            store.fresh.insert(id, batch.items);
+        }
+    }
     store.append(page.records)
 }
 
@@ -249,7 +255,7 @@ fn write_tails(store: &Store, range: &RangeRow, payloads: &[Vec<u8>]) -> Result<
 }
 
 /// Every new batch of latest items begins blocked; [`unblock`] follows in the same transaction.
-fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> Result<(), Fault> {
+fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> Result<i64, Fault> {
     let amount = Amount::of_all(&batch.items);
     let (state, after) = match (batch.phase, batch.after_seq) {
         (Phase::Latest, Some(after)) => (BLOCKED, Some(after)),
@@ -270,7 +276,7 @@ fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> 
     ])?;
     let sql = "INSERT INTO payload (batch_id, data) VALUES (?1, ?2)";
     store.connection.prepare_cached(sql)?.execute(params![id, payload])?;
-    Ok(())
+    Ok(id)
 }
 
 /// Makes the batches of latest items ready whose elders are all settled. A number once passed never

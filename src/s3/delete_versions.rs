@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -158,7 +159,7 @@ pub(super) fn delete_headers(options: &DeleteOptions) -> Vec<(&'static str, Stri
 /// Where the id is the one that was sent, the marker is what was deleted.
 pub(super) fn marker_appeared(item: &Item, marker_id: Option<&str>) -> bool {
     match marker_id.filter(|id| !id.is_empty()) {
-        Some(id) => id != item.version_id.as_str(),
+        Some(id) => id.as_bytes() != item.version_id.as_bytes(),
         None => item.kind == Kind::Version,
     }
 }
@@ -300,17 +301,50 @@ struct Ledger<'i> {
     /// The item behind the last one found: most servers answer in the order of the request.
     next: usize,
     /// Made when an element is out of order.
-    by_key: HashMap<&'i [u8], Vec<usize>>,
+    by_name: Option<HashMap<Name<'i>, usize, BuildHasherDefault<NameHasher>>>,
+}
+
+/// A key and a version id, as bytes.
+type Name<'i> = (&'i [u8], &'i [u8]);
+
+/// Mixes eight bytes at a time. The names are the request's own and a thousand at most, so nobody gains
+/// by making them collide, and an answer that is out of order asks for every one of them.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+        let mut word = [0; 8];
+        word[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        self.write_u64(u64::from_le_bytes(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 impl<'i> Ledger<'i> {
     fn new(items: &'i [&'i Item]) -> Self {
-        Self { items, said: vec![None; items.len()], next: 0, by_key: HashMap::new() }
+        Self { items, said: vec![None; items.len()], next: 0, by_name: None }
     }
 
     fn read(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let Told { deleted, refused } =
-            read_xml(body, Told::read, Told::read)?;
+        let Told { deleted, refused } = read_xml(body, Told::read, Told::read)?;
         for element in &deleted {
             self.confirm(element)?;
         }
@@ -378,24 +412,28 @@ impl<'i> Ledger<'i> {
         };
         if let Some(item) = self.items.get(self.next)
             && item.key.as_bytes() == key.as_bytes()
-            && Some(item.version_id.as_str()) == version_id
+            && Some(item.version_id.as_bytes()) == version_id.map(str::as_bytes)
         {
             self.next += 1;
             return Ok(Some(self.next - 1));
         }
-        if self.by_key.is_empty() {
-            for (index, item) in self.items.iter().enumerate() {
-                self.by_key.entry(item.key.as_bytes()).or_default().push(index);
-            }
-        }
-        let same_key = self.by_key.get(key.as_bytes()).map(Vec::as_slice).unwrap_or_default();
         let found = match version_id {
-            Some(id) => same_key.iter().copied().find(|&index| self.items[index].version_id.as_str() == id),
-            None => match same_key {
-                [] => None,
-                [only] => Some(*only),
-                _ => return Ok(None),
-            },
+            Some(id) => {
+                let items = self.items;
+                let by_name = self.by_name.get_or_insert_with(|| {
+                    let name = |item: &&'i Item| (item.key.as_bytes(), item.version_id.as_bytes());
+                    items.iter().enumerate().rev().map(|(index, item)| (name(item), index)).collect()
+                });
+                by_name.get(&(key.as_bytes(), id.as_bytes())).copied()
+            }
+            None => {
+                let mut same_key =
+                    (0..self.items.len()).filter(|index| self.items[*index].key.as_bytes() == key.as_bytes());
+                match (same_key.next(), same_key.next()) {
+                    (only, None) => only,
+                    _ => return Ok(None),
+                }
+            }
         };
         match found {
             Some(index) => {
