@@ -1,13 +1,15 @@
 //! The life of a batch after it was planned: handed out, given back, settled.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension as _, params};
 
-use super::commands::{READY, by_name, unblock};
+use super::commands::{READY, unblock};
 use super::error::{CheckpointError, Fault, own_bug};
 use super::rows::{self, Count};
 use super::store::Store;
 use super::values::{Amount, ClaimedBatch, Claims, Counter, Retry, Settlement};
-use crate::model::{ActionId, Batch, Fate, Item, Kind, Outcome, Phase, Record, Timestamp};
+use crate::model::{ActionId, Batch, Fate, Item, Key, Kind, Outcome, Phase, Record, Timestamp, VersionId};
 
 /// A batch that is handed out.
 const CLAIMED: i64 = 1;
@@ -36,6 +38,7 @@ pub(super) fn claim(
         // One batch does not decode: the others must not stay marked as handed out.
         for claimed in &batches {
             set_batch_state(store, claimed.batch.id, READY)?;
+            store.claimed.remove(&claimed.batch.id);
         }
         return Err(fault);
     }
@@ -92,13 +95,13 @@ fn take_fresh(store: &mut Store, max_batches: usize, batches: &mut Vec<ClaimedBa
 }
 
 fn hand_out(store: &mut Store, id: i64) -> Result<ClaimedBatch, Fault> {
-    let stored = stored_batch(store, id)?.ok_or_else(|| rows::damaged(format!("batch {id} is not there")))?;
-    let batch = stored.batch;
+    let batch = stored_batch(store, id)?.ok_or_else(|| rows::damaged(format!("batch {id} is not there")))?;
     let blocked = match batch.phase {
         Phase::Latest => with_failed_elder(store, &batch)?,
         Phase::Elders => Vec::new(),
     };
     set_batch_state(store, id, CLAIMED)?;
+    store.claimed.insert(id, batch.clone());
     Ok(ClaimedBatch { batch, blocked })
 }
 
@@ -148,6 +151,7 @@ pub(super) fn release(store: &mut Store, batch_ids: &[i64]) -> Result<(), Fault>
     for id in batch_ids {
         store.touch();
         set_batch_state(store, *id, READY)?;
+        store.claimed.remove(id);
     }
     store.totals.in_flight = store.totals.in_flight.less(amount);
     store.totals.pending += amount;
@@ -178,9 +182,9 @@ pub(super) fn maybe_sent(store: &mut Store) -> Result<Vec<(i64, Amount)>, Fault>
     }
     let mut found = Vec::with_capacity(ids.len());
     for (id, granted) in ids {
-        if let Some(stored) = stored_batch(store, id)? {
-            let count = usize::try_from(granted.0).unwrap_or(usize::MAX).min(stored.batch.items.len());
-            found.push((id, Amount::of_all(&stored.batch.items[..count])));
+        if let Some(batch) = stored_batch(store, id)? {
+            let count = usize::try_from(granted.0).unwrap_or(usize::MAX).min(batch.items.len());
+            found.push((id, Amount::of_all(&batch.items[..count])));
         }
     }
     Ok(found)
@@ -196,14 +200,22 @@ fn claimed_amount(store: &Store, id: i64) -> Result<Option<Amount>, Fault> {
 
 pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fault> {
     let id = settlement.batch;
-    let stored = match stored_batch(store, id)? {
-        Some(stored) if stored.is_claimed => stored.batch,
-        _ => return own_bug(format!("batch {id} is settled and was not handed out")),
+    let Some(stored) = store.claimed.remove(&id) else {
+        return own_bug(format!("batch {id} is settled and was not handed out"));
     };
-    let failures = check_settlement(&stored, &settlement)?;
-    let rest = match settlement.remaining.as_slice() {
-        [] => None,
-        items => Some(store.codec.encode_items(items).map_err(Fault::Own)?),
+    let checked = check_settlement(&stored, &settlement).and_then(|failures| {
+        let rest = match settlement.remaining.as_slice() {
+            [] => None,
+            items => Some(store.codec.encode_items(items).map_err(Fault::Own)?),
+        };
+        Ok((failures, rest))
+    });
+    let (failures, rest) = match checked {
+        Ok(checked) => checked,
+        Err(fault) => {
+            store.claimed.insert(id, stored);
+            return Err(fault);
+        }
     };
 
     store.touch();
@@ -230,14 +242,26 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
             unblock(store, stored.range)?;
         }
     }
-    for record in &settlement.records {
-        if let Fate::Settled { rule, outcome, .. } = &record.fate {
-            let amount = Amount { versions: 1, bytes: record.size, keys: 0 };
-            store.add(Counter::of_outcome(*rule, outcome), amount);
-        }
+    for (counter, amount) in tallied(&settlement.records) {
+        store.add(counter, amount);
     }
     store.add_requests(&settlement.requests);
-    store.append(&settlement.records)
+    store.append(settlement.records)
+}
+
+/// Outcomes by what they count for. Neighbours mostly share it.
+fn tallied(records: &[Record]) -> Vec<(Counter, Amount)> {
+    let mut tallies: Vec<(Counter, Amount)> = Vec::new();
+    for record in records {
+        let Fate::Settled { rule, outcome, .. } = &record.fate else { continue };
+        let counter = Counter::of_outcome(*rule, outcome);
+        let amount = Amount { versions: 1, bytes: record.size, keys: 0 };
+        match tallies.last_mut().filter(|(last, _)| *last == counter) {
+            Some((_, sum)) => *sum += amount,
+            None => tallies.push((counter, amount)),
+        }
+    }
+    tallies
 }
 
 /// Checks that every item of the batch is either settled or remains, once, and as it was planned.
@@ -247,14 +271,13 @@ fn check_settlement<'a>(
     settlement: &'a Settlement,
 ) -> Result<Vec<(&'a Item, &'a Record)>, Fault> {
     let fault = |what: String| own_bug(format!("batch {}: {what}", batch.id));
-    let mut planned = by_name(&batch.items);
-    let mut take = |key, version_id| planned.get_mut(&(key, version_id)).and_then(Vec::pop);
+    let mut planned = Planned::new(&batch.items);
     let mut failures = Vec::new();
     for record in &settlement.records {
         let Fate::Settled { rule, outcome, .. } = &record.fate else {
             return fault(format!("{:?} {:?} is settled as kept", record.key, record.version_id));
         };
-        let Some(item) = take(&record.key, &record.version_id) else {
+        let Some(item) = planned.take(&record.key, &record.version_id) else {
             return fault(format!("{:?} {:?} is settled and not in it", record.key, record.version_id));
         };
         if (item.rule, item.size, item.kind) != (*rule, record.size, record.kind) {
@@ -267,8 +290,9 @@ fn check_settlement<'a>(
             failures.push((item, record));
         }
     }
+    planned.next = 0;
     for item in &settlement.remaining {
-        if take(&item.key, &item.version_id) != Some(item) {
+        if planned.take(&item.key, &item.version_id) != Some(item) {
             return fault(format!("{:?} {:?} remains and is not in it", item.key, item.version_id));
         }
     }
@@ -277,6 +301,44 @@ fn check_settlement<'a>(
         return fault(format!("{} items, {answered} of them accounted for", batch.items.len()));
     }
     Ok(failures)
+}
+
+/// The items of a batch, each to be taken once by its name.
+struct Planned<'a> {
+    items: &'a [Item],
+    taken: Vec<bool>,
+    /// The item behind the last one taken: a settlement keeps the order of its batch.
+    next: usize,
+    /// Made when an item is named out of order.
+    by_name: Option<HashMap<(&'a Key, &'a VersionId), Vec<usize>>>,
+}
+
+impl<'a> Planned<'a> {
+    fn new(items: &'a [Item]) -> Self {
+        Self { items, taken: vec![false; items.len()], next: 0, by_name: None }
+    }
+
+    fn take(&mut self, key: &Key, version_id: &VersionId) -> Option<&'a Item> {
+        let is_it = |item: &Item| item.version_id == *version_id && item.key == *key;
+        let in_order = (self.next..self.items.len()).find(|at| !self.taken[*at]);
+        let index = match in_order.filter(|at| is_it(&self.items[*at])) {
+            Some(index) => index,
+            None => {
+                let by_name = self.by_name.get_or_insert_with(|| {
+                    let mut by_name: HashMap<_, Vec<usize>> = HashMap::new();
+                    for (index, item) in self.items.iter().enumerate() {
+                        by_name.entry((&item.key, &item.version_id)).or_default().push(index);
+                    }
+                    by_name
+                });
+                let named = by_name.get(&(key, version_id))?;
+                named.iter().copied().find(|at| !self.taken[*at])?
+            }
+        };
+        self.taken[index] = true;
+        self.next = index + 1;
+        Some(&self.items[index])
+    }
 }
 
 /// Puts the items that have no outcome yet in the place of the batch's items.
@@ -344,30 +406,29 @@ fn set_batch_state(store: &Store, id: i64, state: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-struct Stored {
-    batch: Batch,
-    is_claimed: bool,
-}
-
-fn stored_batch(store: &mut Store, id: i64) -> Result<Option<Stored>, Fault> {
-    let sql = "SELECT range_id, phase, action, n, state, attempts, first_attempt_ms, data \
+fn stored_batch(store: &mut Store, id: i64) -> Result<Option<Batch>, Fault> {
+    let sql = "SELECT range_id, phase, action, n, attempts, first_attempt_ms, data \
                FROM batch LEFT JOIN payload ON batch_id = id WHERE id = ?1";
     let mut statement = store.connection.prepare_cached(sql)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let Some(data) = row.get_ref(7)?.as_blob_or_null().map_err(rusqlite::Error::from)? else {
-        return Err(Fault::Own(CheckpointError::corrupt(format!("batch {id} has no items"))));
-    };
     let count: Count = row.get(3)?;
-    let items = store.codec.decode_items(data, count.0, || format!("batch {id}")).map_err(Fault::Own)?;
-    let batch = Batch {
+    let items = match store.fresh.remove(&id).filter(|items| items.len() as u64 == count.0) {
+        Some(items) => items,
+        None => {
+            let Some(data) = row.get_ref(6)?.as_blob_or_null().map_err(rusqlite::Error::from)? else {
+                return Err(Fault::Own(CheckpointError::corrupt(format!("batch {id} has no items"))));
+            };
+            store.codec.decode_items(data, count.0, || format!("batch {id}")).map_err(Fault::Own)?
+        }
+    };
+    Ok(Some(Batch {
         id,
         range: row.get(0)?,
         phase: rows::phase_of(row.get(1)?)?,
         action: ActionId(row.get(2)?),
-        attempts: row.get(5)?,
-        first_attempt: row.get(6)?,
+        attempts: row.get(4)?,
+        first_attempt: row.get(5)?,
         items,
-    };
-    Ok(Some(Stored { batch, is_claimed: row.get::<_, i64>(4)? == CLAIMED }))
+    }))
 }

@@ -8,11 +8,14 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
 use super::error::CheckpointError;
-use super::values::HeldItem;
-use crate::model::{ActionId, Item, Key, Kind, RuleId, Timestamp, VersionId};
+use super::values::{HeldItem, Mode};
+use crate::model::{ActionId, Arena, Item, Key, Kind, RuleId, Span, Timestamp, VersionId};
 
-/// Compression level: the fastest whose size is within a few percent of the best.
-const LEVEL: i32 = 3;
+/// Compression level of a plan, which may lie on the disk for days. Most of an item is its version id,
+/// which is chance: a higher level gains next to nothing and takes twice the time.
+const LEVEL_OF_PLAN: i32 = 1;
+/// Compression level where batches are planned and settled within seconds.
+const LEVEL_OF_STREAM: i32 = -5;
 /// Uncompressed bytes of a payload at most: 1,000 items with keys and ids of 1,024 bytes are 2 MiB,
 /// and a key's fold is small. Guards the memory against a damaged length.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
@@ -32,16 +35,20 @@ pub(super) struct Codec {
 }
 
 impl Codec {
-    pub(super) fn new() -> Result<Self, CheckpointError> {
+    pub(super) fn new(mode: Mode) -> Result<Self, CheckpointError> {
+        let level = match mode {
+            Mode::Plan => LEVEL_OF_PLAN,
+            Mode::Stream => LEVEL_OF_STREAM,
+        };
         let broken = |error| CheckpointError::bug(format!("zstd cannot be set up: {error}"));
-        let mut compressor = Compressor::new(LEVEL).map_err(broken)?;
+        let mut compressor = Compressor::new(level).map_err(broken)?;
         compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
         Ok(Self { compressor, decompressor: Decompressor::new().map_err(broken)? })
     }
 
     /// The payload of a batch or of a tail.
     pub(super) fn encode_items(&mut self, items: &[Item]) -> Result<Vec<u8>, CheckpointError> {
-        let mut plain = Vec::with_capacity(items.len() * 64);
+        let mut plain = Vec::with_capacity(64 + items.len() * 80);
         put_items(&mut plain, items);
         self.pack(&plain)
     }
@@ -130,13 +137,13 @@ fn put_items(out: &mut Vec<u8>, items: &[Item]) {
     let mut last: &[u8] = &[];
     for item in items {
         let key = item.key.as_bytes();
-        let shared = key.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let shared = if key == last { key.len() } else { common_prefix(key, last) };
         put_varint(out, shared as u64);
         put_bytes(out, &key[shared..]);
         last = key;
     }
     for item in items {
-        put_bytes(out, item.version_id.as_str().as_bytes());
+        put_bytes(out, item.version_id.as_bytes());
     }
     for item in items {
         let marker = u64::from(item.kind == Kind::DeleteMarker);
@@ -154,27 +161,41 @@ fn put_items(out: &mut Vec<u8>, items: &[Item]) {
     }
 }
 
+/// How many first bytes two keys share: eight at a time as long as all eight do.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let whole = 8 * a.chunks_exact(8).zip(b.chunks_exact(8)).take_while(|(a, b)| a == b).count();
+    whole + a[whole..].iter().zip(&b[whole..]).take_while(|(a, b)| a == b).count()
+}
+
 fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
     let count = usize::try_from(reader.varint()?).ok()?;
     // Each item takes at least five bytes, so a damaged count cannot ask for much.
     if count > reader.0.len() {
         return None;
     }
+    let mut arena = Arena::with_capacity(2 * reader.0.len());
     let mut keys = Vec::with_capacity(count);
     let mut last: Vec<u8> = Vec::new();
-    for _ in 0..count {
+    let mut span = Span::default();
+    for index in 0..count {
         let shared = usize::try_from(reader.varint()?).ok()?;
+        let rest = reader.bytes()?;
         if shared > last.len() {
             return None;
         }
-        last.truncate(shared);
-        last.extend_from_slice(reader.bytes()?);
-        keys.push(Key::new(last.as_slice()));
+        // The key of the item before is not put in again.
+        if index == 0 || !rest.is_empty() || shared < last.len() {
+            last.truncate(shared);
+            last.extend_from_slice(rest);
+            span = arena.put(&last);
+        }
+        keys.push(span);
     }
     let mut ids = Vec::with_capacity(count);
     for _ in 0..count {
-        ids.push(reader.version_id()?);
+        ids.push(arena.put_str(std::str::from_utf8(reader.bytes()?).ok()?));
     }
+    let arena = arena.seal();
     let mut tags = Vec::with_capacity(count);
     for _ in 0..count {
         tags.push(reader.varint()?);
@@ -185,11 +206,11 @@ fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
     }
     let mut items = Vec::with_capacity(count);
     let mut millis = 0_i64;
-    for (((key, version_id), tag), size) in keys.into_iter().zip(ids).zip(tags).zip(sizes) {
+    for (((key, id), tag), size) in keys.into_iter().zip(ids).zip(tags).zip(sizes) {
         millis = millis.wrapping_add(unzigzag(reader.varint()?));
         items.push(Item {
-            key,
-            version_id,
+            key: Key::at(&arena, key),
+            version_id: VersionId::at(&arena, id)?,
             kind: if tag & 1 == 1 { Kind::DeleteMarker } else { Kind::Version },
             is_latest: tag & 2 == 2,
             size,

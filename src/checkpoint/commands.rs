@@ -1,18 +1,16 @@
 //! What the writer does inside a transaction: each command checks first and writes afterwards.
 
-use std::collections::HashMap;
-
 use rusqlite::{OptionalExtension as _, params};
 
 use super::codec::RangeState;
 use super::error::{CheckpointError, Fault, own_bug};
 use super::rows::{Count, phase_number};
-use super::store::{RangeBooks, Store};
+use super::store::{FRESH_BATCHES_MAX, RangeBooks, Store};
 use super::values::{
-    Amount, BATCH_ITEMS_MAX, Counter, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX, Sample,
-    StateRow,
+    Amount, BATCH_ITEMS_MAX, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX,
+    Sample, StateRow,
 };
-use crate::model::{Item, Key, Kind, Phase, VersionId};
+use crate::model::{Key, Kind, Phase, VersionId};
 
 pub(super) use super::batches::{Wanted, claim, maybe_sent, note_granted, release, settle};
 
@@ -58,8 +56,9 @@ pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fau
     store.touch();
     write_range(store, &page.range, &encoded.state)?;
     write_tails(store, &page.range, &encoded.tails)?;
+    let mut ids = Vec::with_capacity(page.batches.len());
     for (batch, payload) in page.batches.iter().zip(encoded.batches.drain(..)) {
-        insert_batch(store, page.range.id, batch, &payload)?;
+        ids.push(insert_batch(store, page.range.id, batch, &payload)?);
     }
     write_samples(store, &page.samples)?;
     let sql = "UPDATE run SET updated_ms = ?1";
@@ -79,7 +78,12 @@ pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fau
         store.add(*counter, *amount);
     }
     store.add_requests(&page.requests);
-    store.append(&page.records)
+    for (id, batch) in ids.into_iter().zip(page.batches) {
+        if store.header.mode == Mode::Stream && store.fresh.len() < FRESH_BATCHES_MAX {
+            store.fresh.insert(id, batch.items);
+        }
+    }
+    store.append(page.records)
 }
 
 /// Checks that a page adds up, and returns the range's new books.
@@ -251,7 +255,7 @@ fn write_tails(store: &Store, range: &RangeRow, payloads: &[Vec<u8>]) -> Result<
 }
 
 /// Every new batch of latest items begins blocked; [`unblock`] follows in the same transaction.
-fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> Result<(), Fault> {
+fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> Result<i64, Fault> {
     let amount = Amount::of_all(&batch.items);
     let (state, after) = match (batch.phase, batch.after_seq) {
         (Phase::Latest, Some(after)) => (BLOCKED, Some(after)),
@@ -272,7 +276,7 @@ fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> 
     ])?;
     let sql = "INSERT INTO payload (batch_id, data) VALUES (?1, ?2)";
     store.connection.prepare_cached(sql)?.execute(params![id, payload])?;
-    Ok(())
+    Ok(id)
 }
 
 /// Makes the batches of latest items ready whose elders are all settled. A number once passed never
@@ -314,15 +318,4 @@ fn write_samples(store: &mut Store, samples: &[Sample]) -> Result<(), Fault> {
 
 fn bytes(key: Option<&Key>) -> Option<&[u8]> {
     key.map(Key::as_bytes)
-}
-
-/// Items by what names them; a name that comes twice keeps both.
-pub(super) type ByName<'a> = HashMap<(&'a Key, &'a VersionId), Vec<&'a Item>>;
-
-pub(super) fn by_name(items: &[Item]) -> ByName<'_> {
-    let mut found = ByName::with_capacity(items.len());
-    for item in items {
-        found.entry((&item.key, &item.version_id)).or_default().push(item);
-    }
-    found
 }

@@ -24,6 +24,12 @@ const APPLICATION_ID_AT: usize = 68;
 /// Prepared statements kept: more than there are.
 const STATEMENTS_KEPT: usize = 64;
 
+/// Page size of a new file. A batch is some 30 KB: two of these, eight of SQLite's own choice, each
+/// written by a call of its own, first to the WAL and then to the file.
+const PAGE_BYTES: i64 = 16 << 10;
+/// The WAL is folded into the file when it has grown to this.
+const WAL_BYTES: i64 = 16 << 20;
+
 /// Migration `n` leads from schema `n` to schema `n + 1`.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
@@ -47,6 +53,7 @@ pub(super) fn create(
     }
     let failed = |error| CheckpointError::sqlite(path, error);
     let mut connection = connect(path).map_err(failed)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     migrate(&mut connection, 0).map_err(failed)?;
     fill(&connection).map_err(failed)?;
@@ -101,7 +108,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_BYTES / page_bytes.max(512))?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")

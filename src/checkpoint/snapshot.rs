@@ -153,7 +153,7 @@ impl Snapshot {
     /// # Errors
     /// Those of reading.
     pub fn ranges(&self) -> Result<Vec<RangeRow>, CheckpointError> {
-        let mut codec = Codec::new()?;
+        let mut codec = Codec::new(self.header()?.mode)?;
         self.read(|connection| rows::ranges(connection, &mut codec))
     }
 

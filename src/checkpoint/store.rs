@@ -16,7 +16,10 @@ use super::error::{CheckpointError, Fault};
 use super::rows::{self, Count, Places};
 use super::schema;
 use super::values::{Amount, Counter, RunHeader, Totals};
-use crate::model::{Journal, Phase, Record, RuleId};
+use crate::model::{Batch, Item, Journal, Phase, Record, RuleId};
+
+/// How many batches are kept in memory between their planning and their being handed out.
+pub(super) const FRESH_BATCHES_MAX: usize = 32;
 
 /// What is remembered of each range, so that a page can be checked without reading its row.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -46,6 +49,11 @@ pub(super) struct Store {
     pub(super) samples: BTreeMap<RuleId, u64>,
     /// The range that the last fresh batch was taken from.
     pub(super) turn: i64,
+    /// The batches that are handed out, so that settling one need not decode it again.
+    pub(super) claimed: HashMap<i64, Batch>,
+    /// The items of batches that were planned just now, as many as [`FRESH_BATCHES_MAX`]: most are
+    /// handed out at once, and need not be decoded.
+    pub(super) fresh: HashMap<i64, Vec<Item>>,
     journal: Option<Box<dyn Journal>>,
     journal_dirty: bool,
     audit_bytes: u64,
@@ -61,7 +69,7 @@ impl Store {
         header: &RunHeader,
         mut journal: Option<Box<dyn Journal>>,
     ) -> Result<Self, CheckpointError> {
-        let codec = Codec::new()?;
+        let codec = Codec::new(header.mode)?;
         let connection = schema::create(path, |connection| rows::insert_header(connection, header))?;
         if let Some(journal) = &mut journal {
             journal.rewind(0).map_err(|error| CheckpointError::audit(path, error))?;
@@ -76,6 +84,8 @@ impl Store {
             ranges: HashMap::new(),
             samples: BTreeMap::new(),
             turn: 0,
+            claimed: HashMap::new(),
+            fresh: HashMap::new(),
             journal,
             journal_dirty: false,
             audit_bytes: 0,
@@ -88,18 +98,17 @@ impl Store {
     /// An existing file, to go on with: what was handed out is ready again, the audit ends where
     /// the last commit says.
     pub(super) fn open(path: &Path, journal: Option<Box<dyn Journal>>) -> Result<Self, CheckpointError> {
-        let codec = Codec::new()?;
         let connection = schema::open(path)?;
-        Self::take_over(connection, codec, path, journal).map_err(|fault| named(fault, path))
+        Self::take_over(connection, path, journal).map_err(|fault| named(fault, path))
     }
 
     fn take_over(
         connection: Connection,
-        mut codec: Codec,
         path: &Path,
         mut journal: Option<Box<dyn Journal>>,
     ) -> Result<Self, Fault> {
         let header = rows::header(&connection)?;
+        let mut codec = Codec::new(header.mode).map_err(Fault::Own)?;
         let (clean, epoch, audit): (bool, Count, Count) =
             connection.query_row("SELECT clean, epoch, audit_bytes FROM run", [], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -137,6 +146,8 @@ impl Store {
             ranges,
             samples,
             turn: 0,
+            claimed: HashMap::new(),
+            fresh: HashMap::new(),
             journal,
             journal_dirty: false,
             audit_bytes: audit.0,
@@ -205,13 +216,14 @@ impl Store {
         }
     }
 
-    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), Fault> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        for record in records {
-            self.journal_dirty = true;
-            journal.append(record).map_err(|error| audit_failed(&self.path, error))?;
+    pub(super) fn append(&mut self, records: Vec<Record>) -> Result<(), Fault> {
+        match &mut self.journal {
+            Some(journal) if !records.is_empty() => {
+                self.journal_dirty = true;
+                journal.append(records).map_err(|error| audit_failed(&self.path, error))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The name for an error that SQLite raised.

@@ -16,12 +16,15 @@ const OPEN_BATCHES_MAX: u64 = 64;
 pub(super) struct Batcher<'a> {
     range: &'a mut RangeRow,
     full: Vec<NewBatch>,
+    /// How many items the unfinished batches had at the start, by their numbers.
+    before: Vec<(u64, usize)>,
 }
 
 impl<'a> Batcher<'a> {
     /// Goes on with the unfinished batches of `range`.
-    pub(super) const fn new(range: &'a mut RangeRow) -> Self {
-        Self { range, full: Vec::new() }
+    pub(super) fn new(range: &'a mut RangeRow) -> Self {
+        let before = range.tails.iter().map(|tail| (tail.seq, tail.items.len())).collect();
+        Self { range, full: Vec::new(), before }
     }
 
     /// An item that may be sent at once, and that the latest of its key waits for.
@@ -62,6 +65,11 @@ impl<'a> Batcher<'a> {
         let is_old = |tail: &Tail| tail.phase == Phase::Elders && tail.seq + OPEN_BATCHES_MAX < next_seq;
         let (old, young) = std::mem::take(&mut self.range.tails).into_iter().partition(is_old);
         self.range.tails = young;
+        for tail in &mut self.range.tails {
+            let here = self.before.iter().find(|(seq, _)| *seq == tail.seq).map_or(0, |(_, count)| *count);
+            // What waits for the next page must not keep this one in memory.
+            Item::detach(tail.items.get_mut(here..).unwrap_or_default());
+        }
         let old: Vec<Tail> = old;
         self.full.extend(old.into_iter().filter_map(closed));
         (self.full, self.range)

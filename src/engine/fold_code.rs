@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, Kind, RuleId, Timestamp, Version, VersionId};
+use crate::model::{Key, Kind, RuleId, Text, Timestamp, Version, VersionId};
 use crate::rules::{KeyState, Newer, Tie};
 
 /// What is carried from one page of a range to the next.
@@ -138,8 +138,8 @@ fn state_from(state: StateDto) -> Option<KeyState> {
             is_latest: true,
             last_modified: Timestamp::from_millis(latest.modified_ms),
             size: latest.size,
-            etag: latest.etag.map(Into::into),
-            storage_class: latest.storage_class.map(Into::into),
+            etag: latest.etag.map(Text::from),
+            storage_class: latest.storage_class.map(Text::from),
         }),
         None => None,
     };

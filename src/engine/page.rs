@@ -1,9 +1,7 @@
 //! From a listed page to what commits: the decisions, the batches they fill, the new state of the
 //! range. Pure: the answer depends on the arguments only.
 
-use std::collections::HashMap;
-
-use crate::checkpoint::{Amount, Counter, HeldItem, PageCommit, RangeRow, Sample};
+use crate::checkpoint::{Amount, Counter, HeldItem, NewBatch, PageCommit, RangeRow, Sample};
 use crate::model::{ActionId, Fate, Item, KeepReason, Key, Marker, Page, Record, RuleId, Timestamp, Version};
 use crate::rules::{
     Decided, Decision, KeyFold, OrderFault, PageOrder, Place, Rules, Sequenced, after_marker, sequence,
@@ -93,7 +91,16 @@ pub(super) fn plan_page(
     });
     let fold = if cut || leaves_key { planned.stop_short(fold) } else { fold };
     let done = cut || ends;
-    planned.finish(fold, done, next, recent)
+    let Gathered { batches, tallies, samples, records } = planned.finish(&fold, done, next, recent)?;
+    Ok(PageCommit { range, batches, tallies, samples, records, at: options.at, requests: Vec::new() })
+}
+
+/// What a page commits beside the new state of its range.
+struct Gathered {
+    batches: Vec<NewBatch>,
+    tallies: Vec<(Counter, Amount)>,
+    samples: Vec<Sample>,
+    records: Vec<Record>,
 }
 
 /// The ids of the marker's key, newest first, for the next page's replays.
@@ -108,7 +115,20 @@ fn recent_ids(
     let mut ids: Vec<_> = before.into_iter().flatten().chain(here).cloned().collect();
     let surplus = ids.len().saturating_sub(RECENT_MAX);
     ids.drain(..surplus);
-    ids
+    ids.iter().map(crate::model::VersionId::detached).collect()
+}
+
+/// What a page counts: a handful of counters, so that looking through them beats hashing.
+#[derive(Default)]
+struct Tallies(Vec<(Counter, Amount)>);
+
+impl Tallies {
+    fn add(&mut self, counter: Counter, amount: Amount) {
+        match self.0.iter_mut().find(|(known, _)| *known == counter) {
+            Some((_, sum)) => *sum += amount,
+            None => self.0.push((counter, amount)),
+        }
+    }
 }
 
 /// A page's decisions as they gather.
@@ -121,7 +141,7 @@ struct Planned<'a> {
     /// The key of the decisions at hand, and the rules that selected something of it.
     key: Option<Key>,
     key_rules: Vec<RuleId>,
-    tallies: HashMap<Counter, Amount>,
+    tallies: Tallies,
     samples: Vec<Sample>,
     records: Vec<Record>,
     listed: u64,
@@ -149,7 +169,7 @@ impl<'a> Planned<'a> {
             held: None,
             key,
             key_rules,
-            tallies: HashMap::new(),
+            tallies: Tallies::default(),
             samples: Vec::new(),
             records: Vec::new(),
             listed: 0,
@@ -168,8 +188,7 @@ impl<'a> Planned<'a> {
         let mut decided = Vec::new();
         for entry in entries {
             self.listed += 1;
-            let amount = Amount { versions: 1, bytes: entry.version.size, keys: 0 };
-            *self.tallies.entry(Counter::Listed).or_default() += amount;
+            self.tallies.add(Counter::Listed, Amount { versions: 1, bytes: entry.version.size, keys: 0 });
             fold.push(rules, entry, &mut decided)?;
             decided.drain(..).for_each(|decided| self.take(decided));
         }
@@ -197,8 +216,7 @@ impl<'a> Planned<'a> {
 
     fn keep(&mut self, version: Version, reason: KeepReason) {
         self.kept += 1;
-        *self.tallies.entry(Counter::Kept(reason)).or_default() +=
-            Amount { versions: 1, bytes: version.size, keys: 0 };
+        self.tallies.add(Counter::Kept(reason), Amount { versions: 1, bytes: version.size, keys: 0 });
         if self.options.audit_kept {
             self.records.push(Record {
                 key: version.key,
@@ -218,8 +236,8 @@ impl<'a> Planned<'a> {
         if first_of_key {
             self.key_rules.push(rule);
         }
-        *self.tallies.entry(Counter::Planned(rule)).or_default() +=
-            Amount { versions: 1, bytes: version.size, keys: u64::from(first_of_key) };
+        let amount = Amount { versions: 1, bytes: version.size, keys: u64::from(first_of_key) };
+        self.tallies.add(Counter::Planned(rule), amount);
         if self.samples.iter().filter(|sample| sample.rule == rule).count() < self.options.samples_max {
             self.samples.push(Sample {
                 rule,
@@ -262,11 +280,11 @@ impl<'a> Planned<'a> {
 
     fn finish(
         mut self,
-        fold: KeyFold,
+        fold: &KeyFold,
         done: bool,
         next: Option<Marker>,
         recent: Vec<crate::model::VersionId>,
-    ) -> Result<PageCommit, PageFault> {
+    ) -> Result<Gathered, PageFault> {
         if done {
             self.batcher.flush();
         }
@@ -278,6 +296,11 @@ impl<'a> Planned<'a> {
         };
         let carried = Carried { fold: fold.state().cloned(), key_rules };
         let (batches, range) = self.batcher.into_parts();
+        // From here on they outlive their page.
+        if let Some(held) = &mut self.held {
+            Item::detach(std::slice::from_mut(&mut held.item));
+        }
+        let next = next.map(|next| next.detached());
         range.fold = fold_code::encode(&carried).map_err(|_| PageFault::State(range.id))?;
         range.held = self.held;
         range.cursor = if done { range.cursor.take() } else { next };
@@ -288,17 +311,9 @@ impl<'a> Planned<'a> {
         range.kept += self.kept;
         range.planned += self.selected;
         range.pages += 1;
-        let mut tallies: Vec<_> = self.tallies.into_iter().collect();
+        let mut tallies = self.tallies.0;
         tallies.sort_unstable_by_key(|(counter, _)| *counter);
-        Ok(PageCommit {
-            range: range.clone(),
-            batches,
-            tallies,
-            samples: self.samples,
-            records: self.records,
-            at: self.options.at,
-            requests: Vec::new(),
-        })
+        Ok(Gathered { batches, tallies, samples: self.samples, records: self.records })
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a server's answers to what commits: an outcome for each item that has one, another try for
 //! each that may still succeed. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::{Retry, Settlement};
@@ -20,9 +21,9 @@ pub(super) enum Sent {
     /// The request failed, and may or may not have been applied.
     Open { code: Box<str>, message: Box<str>, retry_after: Option<Duration> },
     /// The request was refused as a whole, for good.
-    Refused { failure: Failure, request_id: Option<Box<str>> },
+    Refused { failure: Failure, request_id: Option<Arc<str>> },
     /// The server answered.
-    Answered { answer: ItemAnswer, request_id: Option<Box<str>> },
+    Answered { answer: ItemAnswer, request_id: Option<Arc<str>> },
 }
 
 /// A settlement, and what the budget must know of it.
@@ -48,7 +49,7 @@ pub(super) struct Patience {
 const SHRINKING_ATTEMPTS_MAX: u32 = 3;
 
 enum Judged {
-    Settled(Outcome, Option<Box<str>>),
+    Settled(Outcome, Option<Arc<str>>),
     Again { last: Failure, retry_after: Option<Duration>, throttled: bool },
     Untouched,
 }
@@ -86,7 +87,10 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
         throttled: 0,
     };
     // What was sent comes first in what remains, as it did in the batch: a budget counts from there.
-    judged.sort_by_key(|(_, judged)| matches!(judged, Judged::Untouched));
+    if judged.iter().any(|(_, judged)| matches!(judged, Judged::Untouched)) {
+        judged.sort_by_key(|(_, judged)| matches!(judged, Judged::Untouched));
+    }
+    settled.settlement.records.reserve_exact(judged.len());
     for (item, judged) in judged {
         match judged {
             Judged::Settled(outcome, request_id) => settled.record(item, outcome, request_id, attempt),
@@ -107,7 +111,7 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
 }
 
 impl Settled {
-    fn record(&mut self, item: Item, outcome: Outcome, request_id: Option<Box<str>>, attempt: u32) {
+    fn record(&mut self, item: Item, outcome: Outcome, request_id: Option<Arc<str>>, attempt: u32) {
         if outcome == Outcome::Done {
             self.done.versions += 1;
             self.done.bytes = self.done.bytes.saturating_add(item.size);
@@ -137,7 +141,7 @@ fn judge(sent: Sent, attempt: u32) -> Judged {
     }
 }
 
-fn judge_answer(answer: ItemAnswer, request_id: Option<Box<str>>, attempt: u32) -> Judged {
+fn judge_answer(answer: ItemAnswer, request_id: Option<Arc<str>>, attempt: u32) -> Judged {
     match answer {
         ItemAnswer::Deleted => Judged::Settled(Outcome::Done, request_id),
         ItemAnswer::Unaccounted => Judged::Again {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome};
+use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
 use crate::s3::{ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::context::{Context, locked};
@@ -80,14 +80,12 @@ fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Re
     if ctx.single_deletes.load(Ordering::Relaxed) {
         return to_send.iter().map(|at| Request::Single(*at)).collect();
     }
-    let chosen: Vec<Item> = to_send.iter().map(|at| items[*at].clone()).collect();
     let largest = ctx.caller.pace.versions_per_request_max().max(1);
     let mut requests = VecDeque::new();
-    for shape in shape(&chosen) {
+    for shape in shape(items, to_send) {
         match shape {
-            Shape::Single(at) => requests.push_back(Request::Single(to_send[at])),
+            Shape::Single(at) => requests.push_back(Request::Single(at)),
             Shape::Many(indices) => {
-                let indices: Vec<usize> = indices.into_iter().map(|at| to_send[at]).collect();
                 requests.extend(indices.chunks(largest).map(|chunk| Request::Many(chunk.to_vec())));
             }
         }
@@ -246,14 +244,7 @@ async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
         settlement.requests.push(("delete_batches", 1));
     }
-    let outcomes: Vec<(Outcome, u64)> = settlement
-        .records
-        .iter()
-        .filter_map(|record| match &record.fate {
-            Fate::Settled { outcome, .. } => Some((outcome.clone(), record.size)),
-            Fate::Kept(_) => None,
-        })
-        .collect();
+    let outcomes = runs_of_outcomes(&settlement.records);
     let count = settlement.records.len() as u64;
     // Before the commit: from then on the rest of the batch may be handed out again, and this
     // reservation would be taken for one of the rest.
@@ -267,12 +258,14 @@ async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     let mut tripped = None;
     {
         let mut breaker = locked(&ctx.breaker);
-        for (outcome, size_bytes) in &outcomes {
-            ctx.caller.metrics.settled(outcome, *size_bytes);
-            match outcome {
-                Outcome::Failed(failure) => tripped = breaker.failed(&failure.code).or(tripped),
-                Outcome::Done | Outcome::Gone => breaker.succeeded(),
-                Outcome::Skipped(_) => {}
+        for (outcome, versions, size_bytes) in &outcomes {
+            ctx.caller.metrics.settled(outcome, *versions, *size_bytes);
+            for _ in 0..*versions {
+                match outcome {
+                    Outcome::Failed(failure) => tripped = breaker.failed(&failure.code).or(tripped),
+                    Outcome::Done | Outcome::Gone => breaker.succeeded(),
+                    Outcome::Skipped(_) => {}
+                }
             }
         }
     }
@@ -280,4 +273,20 @@ async fn commit(ctx: &Context, batch: i64, settled: Settled) {
         ctx.tripped(tripped);
     }
     ctx.bump();
+}
+
+/// Outcomes in their order, equal neighbours together: how many versions, and their bytes.
+fn runs_of_outcomes(records: &[Record]) -> Vec<(Outcome, u64, u64)> {
+    let mut runs: Vec<(Outcome, u64, u64)> = Vec::new();
+    for record in records {
+        let Fate::Settled { outcome, .. } = &record.fate else { continue };
+        match runs.last_mut().filter(|(last, ..)| last == outcome) {
+            Some((_, versions, bytes)) => {
+                *versions += 1;
+                *bytes = bytes.saturating_add(record.size);
+            }
+            None => runs.push((outcome.clone(), 1, record.size)),
+        }
+    }
+    runs
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::text::Arena;
 use super::{Key, Kind, Timestamp, VersionId};
 
 /// Index of a rule in its job, from 0.
@@ -57,6 +58,31 @@ pub struct Item {
     pub rule: RuleId,
 }
 
+impl Item {
+    /// Moves the keys and ids of items out of the arenas of their pages into one that holds nothing
+    /// else, so that a page does not stay in memory for one item of it.
+    pub fn detach(items: &mut [Self]) {
+        let length =
+            items.iter().map(|item| item.key.as_bytes().len() + item.version_id.as_bytes().len()).sum();
+        let mut arena = Arena::with_capacity(length);
+        let mut key = super::Span::default();
+        let spans: Vec<_> = items
+            .iter()
+            .map(|item| {
+                key = arena.put_again(item.key.as_bytes(), key);
+                (key, arena.put_str(item.version_id.as_str()))
+            })
+            .collect();
+        let arena = arena.seal();
+        for (item, (key, id)) in items.iter_mut().zip(spans) {
+            item.key = Key::at(&arena, key);
+            if let Some(id) = VersionId::at(&arena, id) {
+                item.version_id = id;
+            }
+        }
+    }
+}
+
 /// When a batch may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Phase {
@@ -95,6 +121,23 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn detached_items_are_the_same_items() {
+        let item = |key: &str, id: &str| Item {
+            key: Key::from(key),
+            version_id: VersionId::new(id).unwrap(),
+            kind: Kind::Version,
+            is_latest: false,
+            size: 1,
+            last_modified: Timestamp::from_millis(2),
+            rule: RuleId(0),
+        };
+        let items = [item("a", "1"), item("a", "2"), item("", "3"), item("b", "1")];
+        let mut moved = items.clone();
+        Item::detach(&mut moved);
+        assert_eq!(moved, items);
+    }
 
     #[test]
     fn a_token_does_not_show_in_debug() {

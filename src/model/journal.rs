@@ -1,6 +1,7 @@
 //! The audit as the checkpoint sees it: a file whose valid length commits with the outcomes.
 
 use std::io;
+use std::sync::Arc;
 
 use super::{KeepReason, Key, Kind, Outcome, RuleId, Timestamp, VersionId};
 
@@ -16,7 +17,7 @@ pub enum Fate {
         /// What became of it.
         outcome: Outcome,
         /// The request id of the answer that settled it, where the server gave one.
-        request_id: Option<Box<str>>,
+        request_id: Option<Arc<str>>,
         /// The attempt that settled it, from 1; 0 where none was made.
         attempt: u32,
     },
@@ -48,12 +49,12 @@ pub struct Record {
 /// calls [`Journal::rewind`] with the last committed length: what lies behind belongs to outcomes
 /// that were not committed and will come again. So no record is missing, doubled or torn.
 pub trait Journal: Send {
-    /// Adds a record to the open part. A journal may leave out kinds of records that its user does
-    /// not want.
+    /// Adds records to the open part. A journal may leave out kinds of records that its user does
+    /// not want. It may write later: [`Journal::seal`] then brings the error.
     ///
     /// # Errors
     /// Those of writing.
-    fn append(&mut self, record: &Record) -> io::Result<()>;
+    fn append(&mut self, records: Vec<Record>) -> io::Result<()>;
 
     /// Closes the open part so that it can be read on its own, makes it durable, and returns the
     /// length in bytes of everything sealed so far.

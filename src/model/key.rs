@@ -1,33 +1,47 @@
 //! Keys are bytes: never a path, never a URL, never normalised, never trimmed.
 
 use std::fmt;
+use std::sync::Arc;
+
+use super::text::{Sealed, Slice, Span};
 
 /// An object key, exactly as the server holds it.
 ///
 /// The order of keys is the order of their bytes, which for UTF-8 is the order that S3 documents
 /// for its listings.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Key(Box<[u8]>);
+pub struct Key(Slice);
 
 impl Key {
     /// Takes the bytes as they are.
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(bytes.into())
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self(Slice::own(bytes))
+    }
+
+    /// The key that lies there in an arena.
+    pub fn at(arena: &Sealed, span: Span) -> Self {
+        Self(arena.slice(span))
+    }
+
+    /// The same key without the arena of its page.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self::new(self.as_bytes())
     }
 
     /// The bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// The key as text, where it is UTF-8.
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.as_bytes()).ok()
     }
 
     /// Whether the key begins with these bytes.
     pub fn starts_with(&self, prefix: &[u8]) -> bool {
-        self.0.starts_with(prefix)
+        self.as_bytes().starts_with(prefix)
     }
 
     /// Whether an XML 1.0 document can carry the key.
@@ -36,6 +50,10 @@ impl Key {
     /// XML 1.0, escaped or not; neither have bytes that are not UTF-8. DeleteObjects answers
     /// MalformedXML to a whole batch that holds one such key.
     pub fn fits_xml(&self) -> bool {
+        // Without an early end, so that many bytes are looked at at once.
+        if !self.as_bytes().iter().fold(false, |odd, byte| odd | !matches!(byte, 0x20..=0x7e)) {
+            return true;
+        }
         self.as_str().is_some_and(|text| {
             text.chars().all(|c| {
                 !matches!(c,
@@ -67,7 +85,7 @@ impl From<Vec<u8>> for Key {
 /// forge a log line or steer a terminal.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.as_bytes().utf8_chunks() {
             for c in chunk.valid().chars() {
                 if c.is_control() || c == '\\' {
                     write!(f, "{}", c.escape_default())?;

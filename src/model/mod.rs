@@ -6,6 +6,7 @@ mod item;
 mod journal;
 mod key;
 mod outcome;
+mod text;
 mod time;
 mod version;
 
@@ -13,5 +14,6 @@ pub use item::{ActionId, Batch, DeleteOptions, Item, Mfa, Phase, RuleId};
 pub use journal::{Fate, Journal, Record};
 pub use key::Key;
 pub use outcome::{Class, Failure, KeepReason, Outcome, SkipReason};
+pub use text::{Arena, Sealed, Span, Text, TextSpan};
 pub use time::Timestamp;
 pub use version::{Kind, Marker, Page, Version, VersionId, VersioningStatus};

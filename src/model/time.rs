@@ -18,6 +18,37 @@ impl Timestamp {
         self.0
     }
 
+    /// The point that a text such as `2024-02-29T23:59:59.123Z` tells, the form in which S3 writes
+    /// LastModified, with or without up to three digits of the second's fraction. `None` for every
+    /// other form, whatever it means, and for a day that no calendar has.
+    pub fn from_rfc3339_utc(text: &[u8]) -> Option<Self> {
+        let number = |from: usize, to: usize| {
+            text.get(from..to)?.iter().try_fold(0_i64, |value, byte| {
+                byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
+            })
+        };
+        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) || text.last() != Some(&b'Z') {
+            return None;
+        }
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        let millis = match (text.len(), text.get(19)) {
+            (20, _) => 0,
+            (22, Some(b'.')) => number(20, 21)? * 100,
+            (23, Some(b'.')) => number(20, 22)? * 10,
+            (24, Some(b'.')) => number(20, 23)?,
+            _ => return None,
+        };
+        let days = days_from_civil(year, month, day);
+        // A day beyond its month comes back as one of the next.
+        let exists = civil_from_days(days) == (year, month, day);
+        if !exists || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        Some(Self((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000 + millis))
+    }
+
     /// This point with its fraction of a second cut off: the resolution of AWS's LastModified and
     /// of the `Date` header.
     pub const fn floor_to_second(self) -> Self {
@@ -37,6 +68,47 @@ impl Timestamp {
     /// This point moved earlier; stops at the beginning of what can be told.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Timestamp {
+    /// Appends what `Display` shows, quickly: an audit writes two of them a line.
+    pub fn append_to(self, out: &mut Vec<u8>) {
+        let (days, millis) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
+        let (year, month, day) = civil_from_days(days);
+        if !(0..=9999).contains(&year) {
+            out.extend_from_slice(self.to_string().as_bytes());
+            return;
+        }
+        let digit = |number: i64| b'0' + (number % 10).unsigned_abs() as u8;
+        let (seconds, millis) = (millis / 1000, millis % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        out.extend_from_slice(&[
+            digit(year / 1000),
+            digit(year / 100),
+            digit(year / 10),
+            digit(year),
+            b'-',
+            digit(month / 10),
+            digit(month),
+            b'-',
+            digit(day / 10),
+            digit(day),
+            b'T',
+            digit(hour / 10),
+            digit(hour),
+            b':',
+            digit(minute / 10),
+            digit(minute),
+            b':',
+            digit(second / 10),
+            digit(second),
+            b'.',
+            digit(millis / 100),
+            digit(millis / 10),
+            digit(millis),
+            b'Z',
+        ]);
     }
 }
 
@@ -66,9 +138,53 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
+/// Year, month and day to days since the epoch: the way back from [`civil_from_days`].
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month_from_march = if month > 2 { month - 3 } else { month + 9 };
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    year.div_euclid(400) * 146_097 + day_of_era - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_day_is_read_as_it_is_written() {
+        for day in -800_000..800_000 {
+            let (year, month, of_month) = civil_from_days(day);
+            assert_eq!(days_from_civil(year, month, of_month), day);
+        }
+        for millis in (-62_000_000_000_000..200_000_000_000_000).step_by(77_777_777_777) {
+            let at = Timestamp::from_millis(millis);
+            let mut appended = Vec::new();
+            at.append_to(&mut appended);
+            assert_eq!(appended, at.to_string().as_bytes());
+            assert_eq!(Timestamp::from_rfc3339_utc(&appended), Some(at));
+        }
+        let read = |text: &str| Timestamp::from_rfc3339_utc(text.as_bytes()).map(Timestamp::as_millis);
+        assert_eq!(read("1970-01-01T00:00:01Z"), Some(1000));
+        assert_eq!(read("1970-01-01T00:00:00.5Z"), Some(500));
+        for other in [
+            "1970-01-01T00:00:00+00:00",
+            "1970-01-01 00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "2023-13-01T00:00:00Z",
+            "2023-00-10T00:00:00Z",
+            "2023-01-01T24:00:00Z",
+            "2023-01-01T00:00:60Z",
+            "2023-01-01T00:00:00.1234Z",
+            "2023-01-01T00:00:0xZ",
+            "+023-01-01T00:00:00Z",
+            "Z",
+            "",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn displays_as_rfc_3339() {

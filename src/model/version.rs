@@ -2,40 +2,58 @@
 
 use std::fmt;
 
+use super::text::{Sealed, Slice, Text, TextSpan};
 use super::{Key, Timestamp};
 
 /// A version id. Never empty; `null` is one like any other, and the only mutable one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VersionId(Box<str>);
+pub struct VersionId(Slice);
 
 impl VersionId {
     /// `None` where the text is empty: a request with an empty version id would not name a version.
-    pub fn new(text: impl Into<Box<str>>) -> Option<Self> {
-        let text = text.into();
-        (!text.is_empty()).then_some(Self(text))
+    pub fn new(text: impl AsRef<str>) -> Option<Self> {
+        let text = text.as_ref();
+        (!text.is_empty()).then(|| Self(Slice::own(text.as_bytes())))
+    }
+
+    /// The id that lies there in an arena; `None` where it is empty.
+    pub fn at(arena: &Sealed, span: TextSpan) -> Option<Self> {
+        (!span.is_empty()).then(|| Self(arena.slice(span.into())))
+    }
+
+    /// The same id without the arena of its page.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Slice::own(self.as_bytes()))
+    }
+
+    /// The bytes of the id, which are UTF-8.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// The id as the server wrote it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Only text is ever put in.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     /// Whether this is the literal `null`, which a plain PUT or DELETE may replace in a bucket
     /// whose versioning is suspended.
     pub fn is_null(&self) -> bool {
-        &*self.0 == "null"
+        self.as_bytes() == b"null"
     }
 }
 
 impl fmt::Display for VersionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_debug())
+        write!(f, "{}", self.as_str().escape_debug())
     }
 }
 
 impl fmt::Debug for VersionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        write!(f, "{:?}", self.as_str())
     }
 }
 
@@ -64,9 +82,9 @@ pub struct Version {
     /// Bytes; 0 for a delete marker.
     pub size: u64,
     /// With the quotes that the server wrote; absent for a delete marker.
-    pub etag: Option<Box<str>>,
+    pub etag: Option<Text>,
     /// Absent for a delete marker and on servers that do not tell.
-    pub storage_class: Option<Box<str>>,
+    pub storage_class: Option<Text>,
 }
 
 /// A place in a listing, to go on from.
@@ -77,6 +95,14 @@ pub struct Marker {
     /// Goes out as `version-id-marker`; without it AWS starts after all versions of the key, and
     /// other servers with the first of them.
     pub version_id: Option<VersionId>,
+}
+
+impl Marker {
+    /// The same place without the arena of its page.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { key: self.key.detached(), version_id: self.version_id.as_ref().map(VersionId::detached) }
+    }
 }
 
 /// One answer of ListObjectVersions whose root element closed.

@@ -39,7 +39,7 @@ fn entry() -> impl Strategy<Value = Version> {
             last_modified: Timestamp::from_millis(BEGAN.as_millis() - age),
             size: if is_version { size } else { 0 },
             etag: is_version.then(|| format!("\"e{size}\"").into()),
-            storage_class: class.filter(|_| is_version).map(Box::from),
+            storage_class: class.filter(|_| is_version).map(crate::model::Text::from),
         }
     })
 }

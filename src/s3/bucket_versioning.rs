@@ -7,7 +7,7 @@ use crate::model::VersioningStatus;
 use super::client::Client;
 use super::error::{Operation, S3Error};
 use super::send::Call;
-use super::xml::{BadXml, Document};
+use super::xml::{BadXml, Document, Elements as _};
 
 /// What GetBucketVersioning answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ fn parse(body: &[u8]) -> Result<BucketVersioning, BadXml> {
     }
     let mut versioning = BucketVersioning { status: VersioningStatus::Unversioned, mfa_delete: false };
     while let Some(start) = document.child()? {
-        match start.local_name().as_ref() {
+        match start.as_ref() {
             "Status" => {
                 versioning.status = match &*document.text()? {
                     "Enabled" => VersioningStatus::Enabled,

@@ -3,6 +3,8 @@
 //!
 //! Deleting a named version is idempotent: AWS confirms what is not there.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 
 use crate::model::{DeleteOptions, Item};
@@ -18,7 +20,7 @@ use super::send::{Answer, Call};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SingleDeleted {
     /// The server's name for the request.
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<Arc<str>>,
     /// The server said that there was no such version; AWS says so never.
     pub gone: bool,
 }

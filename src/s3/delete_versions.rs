@@ -7,18 +7,21 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reqwest::Method;
 
-use crate::model::{Class, DeleteOptions, Item, Kind};
+use crate::model::{Class, DeleteOptions, Item, Kind, VersionId};
 
 use super::checksum::{ChecksumAlgorithm, content_md5};
 use super::client::Client;
 use super::codes::{Scope, StopKind, Tripwire, Verdict, of_item};
 use super::error::{Operation, S3Error, clean_code, clean_message};
+use super::plain_xml::read_xml;
 use super::send::Call;
-use super::xml::{BadXml, Document, escape_into, escaped_len, once};
+use super::xml::{BadXml, Elements, escape_into, escaped_len, once};
 
 /// The most items that S3 takes in one call.
 pub const ITEMS_MAX: usize = 1000;
@@ -29,6 +32,8 @@ const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
     <Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
 const TAIL: &str = "<Quiet>false</Quiet></Delete>";
 const ITEM_PARTS: [&str; 3] = ["<Object><Key>", "</Key><VersionId>", "</VersionId></Object>"];
+
+const PARTS_BYTES: usize = ITEM_PARTS[0].len() + ITEM_PARTS[1].len() + ITEM_PARTS[2].len();
 
 /// What became of one item of a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,7 +59,7 @@ pub enum ItemAnswer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeleteAnswer {
     /// The server's name for the request.
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<Arc<str>>,
     /// One for each item of the request, in its order.
     pub outcomes: Vec<ItemAnswer>,
 }
@@ -70,17 +75,22 @@ pub enum Shape {
 
 /// Splits items into calls: at most [`ITEMS_MAX`] of them and [`BODY_BYTES_MAX`] of body each, keys
 /// that XML cannot hold on their own. The order is kept within the calls of a kind.
-pub fn shape(items: &[Item]) -> Vec<Shape> {
+///
+/// `of` are the indices of the items that are wanted.
+pub fn shape(items: &[Item], of: &[usize]) -> Vec<Shape> {
     let mut shapes = Vec::new();
-    let mut many = Vec::new();
+    let mut many = Vec::with_capacity(of.len().min(ITEMS_MAX));
     let mut bytes = HEAD.len() + TAIL.len();
     let mut singles = Vec::new();
-    for (index, item) in items.iter().enumerate() {
+    // An escape is at most six bytes. Where even that would fit, nobody need look for escapes.
+    let longest = |&index: &usize| items.get(index).map_or(0, |item| PARTS_BYTES + 6 * plain_len(item));
+    let all_fit = bytes + of.iter().map(longest).sum::<usize>() <= BODY_BYTES_MAX;
+    for (index, item) in of.iter().filter_map(|&index| Some((index, items.get(index)?))) {
         if !fits_xml(item) {
             singles.push(Shape::Single(index));
             continue;
         }
-        let more = item_len(item);
+        let more = if all_fit { 0 } else { item_len(item) };
         if many.len() == ITEMS_MAX || (bytes + more > BODY_BYTES_MAX && !many.is_empty()) {
             shapes.push(Shape::Many(std::mem::take(&mut many)));
             bytes = HEAD.len() + TAIL.len();
@@ -96,17 +106,27 @@ pub fn shape(items: &[Item]) -> Vec<Shape> {
 }
 
 fn fits_xml(item: &Item) -> bool {
-    item.key.fits_xml() && !item.version_id.as_str().chars().any(char::is_control)
+    item.key.fits_xml() && is_printable(&item.version_id)
+}
+
+fn is_printable(id: &VersionId) -> bool {
+    let odd = id.as_bytes().iter().fold(false, |odd, byte| odd | !matches!(byte, 0x20..=0x7e));
+    !odd || !id.as_str().chars().any(char::is_control)
+}
+
+/// Bytes of an item's key and id as they are.
+fn plain_len(item: &Item) -> usize {
+    item.key.as_bytes().len() + item.version_id.as_bytes().len()
 }
 
 fn item_len(item: &Item) -> usize {
-    let parts: usize = ITEM_PARTS.iter().map(|part| part.len()).sum();
-    parts + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_str().as_bytes())
+    PARTS_BYTES + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_bytes())
 }
 
 /// The body of the request.
 fn body_of(items: &[&Item]) -> Bytes {
-    let length: usize = items.iter().map(|item| item_len(item)).sum();
+    // Escapes are rare: what they add is no reason to look at all bytes twice.
+    let length: usize = items.iter().map(|item| PARTS_BYTES + plain_len(item)).sum();
     let mut body = Vec::with_capacity(HEAD.len() + length + TAIL.len());
     body.extend_from_slice(HEAD.as_bytes());
     let [before, between, behind] = ITEM_PARTS;
@@ -114,7 +134,7 @@ fn body_of(items: &[&Item]) -> Bytes {
         body.extend_from_slice(before.as_bytes());
         escape_into(&mut body, item.key.as_bytes());
         body.extend_from_slice(between.as_bytes());
-        escape_into(&mut body, item.version_id.as_str().as_bytes());
+        escape_into(&mut body, item.version_id.as_bytes());
         body.extend_from_slice(behind.as_bytes());
     }
     body.extend_from_slice(TAIL.as_bytes());
@@ -139,7 +159,7 @@ pub(super) fn delete_headers(options: &DeleteOptions) -> Vec<(&'static str, Stri
 /// Where the id is the one that was sent, the marker is what was deleted.
 pub(super) fn marker_appeared(item: &Item, marker_id: Option<&str>) -> bool {
     match marker_id.filter(|id| !id.is_empty()) {
-        Some(id) => id != item.version_id.as_str(),
+        Some(id) => id.as_bytes() != item.version_id.as_bytes(),
         None => item.kind == Kind::Version,
     }
 }
@@ -224,10 +244,10 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn read(document: &mut Document<'a>) -> Result<Self, BadXml> {
+    fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
         let mut element = Self::default();
         while let Some(start) = document.child()? {
-            let slot = match start.local_name().as_ref() {
+            let slot = match start.as_ref() {
                 "Key" => &mut element.key,
                 "VersionId" => &mut element.version_id,
                 "DeleteMarker" => &mut element.delete_marker,
@@ -250,6 +270,29 @@ impl<'a> Element<'a> {
     }
 }
 
+/// All elements of an answer.
+struct Told<'a> {
+    deleted: Vec<Element<'a>>,
+    refused: Vec<Element<'a>>,
+}
+
+impl<'a> Told<'a> {
+    fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
+        if document.root() != "DeleteResult" {
+            return Err("the root element is not DeleteResult".into());
+        }
+        let mut told = Self { deleted: Vec::with_capacity(ITEMS_MAX), refused: Vec::new() };
+        while let Some(start) = document.child()? {
+            match start.as_ref() {
+                "Deleted" => told.deleted.push(Element::read(document)?),
+                "Error" => told.refused.push(Element::read(document)?),
+                _ => document.skip()?,
+            }
+        }
+        Ok(told)
+    }
+}
+
 /// What was asked for, and what the answer says of it.
 struct Ledger<'i> {
     items: &'i [&'i Item],
@@ -258,29 +301,50 @@ struct Ledger<'i> {
     /// The item behind the last one found: most servers answer in the order of the request.
     next: usize,
     /// Made when an element is out of order.
-    by_key: HashMap<&'i [u8], Vec<usize>>,
+    by_name: Option<HashMap<Name<'i>, usize, BuildHasherDefault<NameHasher>>>,
+}
+
+/// A key and a version id, as bytes.
+type Name<'i> = (&'i [u8], &'i [u8]);
+
+/// Mixes eight bytes at a time. The names are the request's own and a thousand at most, so nobody gains
+/// by making them collide, and an answer that is out of order asks for every one of them.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+        let mut word = [0; 8];
+        word[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        self.write_u64(u64::from_le_bytes(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 impl<'i> Ledger<'i> {
     fn new(items: &'i [&'i Item]) -> Self {
-        Self { items, said: vec![None; items.len()], next: 0, by_key: HashMap::new() }
+        Self { items, said: vec![None; items.len()], next: 0, by_name: None }
     }
 
     fn read(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let mut deleted = Vec::with_capacity(self.items.len());
-        let mut refused = Vec::new();
-        let mut document = Document::open(body)?;
-        if document.root() != "DeleteResult" {
-            return Err(BadXml::from("the root element is not DeleteResult").into());
-        }
-        while let Some(start) = document.child()? {
-            match start.local_name().as_ref() {
-                "Deleted" => deleted.push(Element::read(&mut document)?),
-                "Error" => refused.push(Element::read(&mut document)?),
-                _ => document.skip()?,
-            }
-        }
-        document.end()?;
+        let Told { deleted, refused } = read_xml(body, Told::read, Told::read)?;
         for element in &deleted {
             self.confirm(element)?;
         }
@@ -348,24 +412,28 @@ impl<'i> Ledger<'i> {
         };
         if let Some(item) = self.items.get(self.next)
             && item.key.as_bytes() == key.as_bytes()
-            && Some(item.version_id.as_str()) == version_id
+            && Some(item.version_id.as_bytes()) == version_id.map(str::as_bytes)
         {
             self.next += 1;
             return Ok(Some(self.next - 1));
         }
-        if self.by_key.is_empty() {
-            for (index, item) in self.items.iter().enumerate() {
-                self.by_key.entry(item.key.as_bytes()).or_default().push(index);
-            }
-        }
-        let same_key = self.by_key.get(key.as_bytes()).map(Vec::as_slice).unwrap_or_default();
         let found = match version_id {
-            Some(id) => same_key.iter().copied().find(|&index| self.items[index].version_id.as_str() == id),
-            None => match same_key {
-                [] => None,
-                [only] => Some(*only),
-                _ => return Ok(None),
-            },
+            Some(id) => {
+                let items = self.items;
+                let by_name = self.by_name.get_or_insert_with(|| {
+                    let name = |item: &&'i Item| (item.key.as_bytes(), item.version_id.as_bytes());
+                    items.iter().enumerate().rev().map(|(index, item)| (name(item), index)).collect()
+                });
+                by_name.get(&(key.as_bytes(), id.as_bytes())).copied()
+            }
+            None => {
+                let mut same_key =
+                    (0..self.items.len()).filter(|index| self.items[*index].key.as_bytes() == key.as_bytes());
+                match (same_key.next(), same_key.next()) {
+                    (only, None) => only,
+                    _ => return Ok(None),
+                }
+            }
         };
         match found {
             Some(index) => {

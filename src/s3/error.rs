@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Class, Item, Key, VersionId};
@@ -63,7 +64,7 @@ pub struct Details {
     /// The server's message or ours, without control characters.
     pub message: Box<str>,
     /// The server's name for the request.
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<Arc<str>>,
     /// The shortest wait before another try: `Retry-After`, `x-amz-retry-after`, or what the code
     /// asks for.
     pub retry_after: Option<Duration>,

@@ -18,14 +18,15 @@ use std::borrow::Cow;
 
 use reqwest::Method;
 
-use crate::model::{Class, Key, Kind, Marker, Page, Timestamp, Version, VersionId};
+use crate::model::{Arena, Class, Key, Kind, Marker, Page, Span, TextSpan, Timestamp, Version, VersionId};
 
 use super::client::Client;
 use super::codes::{Scope, Tripwire};
 use super::encoding::{Plus, decode, query_value};
 use super::error::{Operation, S3Error};
+use super::plain_xml::read_xml;
 use super::send::{Answer, Call};
-use super::xml::{BadXml, Document, once};
+use super::xml::{BadXml, Elements, RawText, once};
 
 /// The largest version that is believed: twenty times what S3 takes, and far from any overflow of a
 /// sum over all versions of a bucket.
@@ -120,7 +121,7 @@ impl Client {
 
 /// A server that writes the plus as it is, means it; what AWS documents holds otherwise.
 fn plus_of_echo(answer: &Answer) -> Plus {
-    let echo = Raw::read(&answer.body).ok().and_then(|raw| raw.prefix).unwrap_or_default();
+    let echo = Raw::of(&answer.body).ok().and_then(|raw| raw.prefix).unwrap_or_default();
     if echo.ends_with("+%20") { Plus::Literal } else { Plus::Space }
 }
 
@@ -156,12 +157,12 @@ struct Asked<'a> {
 struct RawEntry<'a> {
     kind: Kind,
     key: Cow<'a, str>,
-    id: VersionId,
+    id: Cow<'a, str>,
     is_latest: bool,
     last_modified: Timestamp,
     size: u64,
-    etag: Option<Box<str>>,
-    storage_class: Option<Box<str>>,
+    etag: Option<RawText<'a>>,
+    storage_class: Option<Cow<'a, str>>,
 }
 
 /// A page as it stands in the document: EncodingType may come behind the keys it speaks of.
@@ -178,20 +179,23 @@ struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, BadXml> {
-        let mut document = Document::open(body)?;
+    fn of(body: &'a [u8]) -> Result<Self, BadXml> {
+        read_xml(body, Self::read, Self::read)
+    }
+
+    fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
         if document.root() != "ListVersionsResult" {
             return Err("the root element is not ListVersionsResult".into());
         }
-        let mut raw = Self::default();
+        let mut raw = Self { entries: Vec::with_capacity(ENTRIES_MAX.into()), ..Self::default() };
         while let Some(start) = document.child()? {
-            let slot = match start.local_name().as_ref() {
+            let slot = match start.as_ref() {
                 name @ ("Version" | "DeleteMarker") => {
                     let kind = if name == "Version" { Kind::Version } else { Kind::DeleteMarker };
                     if raw.entries.len() == usize::from(ENTRIES_MAX) {
                         return Err("more than 1,000 entries".into());
                     }
-                    raw.entries.push(RawEntry::read(&mut document, kind)?);
+                    raw.entries.push(RawEntry::read(document, kind)?);
                     continue;
                 }
                 // Keys would hide behind it, and no delimiter was sent.
@@ -208,9 +212,8 @@ impl<'a> Raw<'a> {
                     continue;
                 }
             };
-            once(slot, &mut document)?;
+            once(slot, document)?;
         }
-        document.end()?;
         Ok(raw)
     }
 
@@ -220,18 +223,23 @@ impl<'a> Raw<'a> {
 }
 
 impl<'a> RawEntry<'a> {
-    fn read(document: &mut Document<'a>, kind: Kind) -> Result<Self, BadXml> {
+    fn read(document: &mut impl Elements<'a>, kind: Kind) -> Result<Self, BadXml> {
         let (mut key, mut id, mut is_latest, mut last_modified) = (None, None, None, None);
         let (mut size, mut etag, mut storage_class) = (None, None, None);
         while let Some(start) = document.child()? {
-            let slot = match start.local_name().as_ref() {
+            let slot = match start.as_ref() {
                 "Key" => &mut key,
                 "VersionId" => &mut id,
                 "IsLatest" => &mut is_latest,
                 "LastModified" => &mut last_modified,
                 "Size" => &mut size,
-                "ETag" => &mut etag,
                 "StorageClass" => &mut storage_class,
+                "ETag" => {
+                    if etag.replace(document.raw_text()?).is_some() {
+                        return Err("an element twice".into());
+                    }
+                    continue;
+                }
                 _ => {
                     document.skip()?;
                     continue;
@@ -245,13 +253,11 @@ impl<'a> RawEntry<'a> {
             }
             (Kind::DeleteMarker, _) => Some(0),
         };
-        let boxed = |text: Option<Cow<'a, str>>| {
-            text.filter(|text| kind == Kind::Version && !text.is_empty()).map(|text| Box::from(&*text))
-        };
+        let is_version = kind == Kind::Version;
         Ok(Self {
             kind,
             key: key.filter(|key| !key.is_empty()).ok_or(BadXml::from("an entry without Key"))?,
-            id: id.and_then(|id| VersionId::new(&*id)).ok_or(BadXml::from("an entry without VersionId"))?,
+            id: id.filter(|id| !id.is_empty()).ok_or(BadXml::from("an entry without VersionId"))?,
             is_latest: is_latest
                 .and_then(|text| flag(&text))
                 .ok_or(BadXml::from("an entry without IsLatest"))?,
@@ -259,23 +265,51 @@ impl<'a> RawEntry<'a> {
                 .and_then(|text| timestamp(&text))
                 .ok_or(BadXml::from("an entry without LastModified"))?,
             size: size.ok_or(BadXml::from("a version without Size"))?,
-            etag: boxed(etag),
-            storage_class: boxed(storage_class),
+            etag: etag.filter(|etag: &RawText<'_>| is_version && !etag.text.is_empty()),
+            storage_class: storage_class.filter(|class| is_version && !class.is_empty()),
         })
     }
+}
 
-    fn decoded(self, encoding: Encoding) -> Version {
-        Version {
-            key: Key::new(encoding.bytes(&self.key)),
-            id: self.id,
-            kind: self.kind,
-            is_latest: self.is_latest,
-            last_modified: self.last_modified,
-            size: self.size,
-            etag: self.etag,
-            storage_class: self.storage_class,
+/// The entries with their texts in one arena: entries of one key share its bytes.
+fn decoded(entries: &[RawEntry<'_>], encoding: Encoding) -> Result<Vec<Version>, BadXml> {
+    let length = |entry: &RawEntry<'_>| {
+        let etag = entry.etag.as_ref().map_or(0, |etag| etag.text.len());
+        entry.key.len() + entry.id.len() + etag
+    };
+    let mut arena = Arena::with_capacity(entries.iter().map(length).sum());
+    let mut spans = Vec::with_capacity(entries.len());
+    let (mut last_key, mut last_class) = ((Span::default(), ""), (TextSpan::default(), ""));
+    for entry in entries {
+        if *entry.key != *last_key.1 {
+            last_key = (arena.put_with(|out| encoding.append(&entry.key, out)), &*entry.key);
         }
+        let id = arena.put_str(&entry.id);
+        let etag = match &entry.etag {
+            Some(etag) => Some(arena.put_text(|out| etag.append_to(out))?),
+            None => None,
+        };
+        let class = entry.storage_class.as_deref();
+        if let Some(class) = class.filter(|class| *class != last_class.1) {
+            last_class = (arena.put_str(class), class);
+        }
+        spans.push((last_key.0, id, etag, class.map(|_| last_class.0)));
     }
+    let arena = arena.seal();
+    let version = |(entry, (key, id, etag, class)): (&RawEntry<'_>, (Span, _, Option<_>, Option<_>))| {
+        Some(Version {
+            key: Key::at(&arena, key),
+            id: VersionId::at(&arena, id)?,
+            kind: entry.kind,
+            is_latest: entry.is_latest,
+            last_modified: entry.last_modified,
+            size: entry.size,
+            etag: etag.map(|etag| arena.text(etag)),
+            storage_class: class.map(|class| arena.text(class)),
+        })
+    };
+    let versions: Option<Vec<Version>> = entries.iter().zip(spans).map(version).collect();
+    versions.ok_or_else(|| "an entry without VersionId".into())
 }
 
 fn flag(text: &str) -> Option<bool> {
@@ -287,6 +321,9 @@ fn flag(text: &str) -> Option<bool> {
 }
 
 fn timestamp(text: &str) -> Option<Timestamp> {
+    if let Some(quick) = Timestamp::from_rfc3339_utc(text.as_bytes()) {
+        return Some(quick);
+    }
     let parsed: jiff::Timestamp = text.parse().ok()?;
     Some(Timestamp::from_millis(parsed.as_millisecond()))
 }
@@ -305,16 +342,26 @@ impl Encoding {
             Self::Url(plus) => decode(text, plus),
         }
     }
+
+    fn append(self, text: &str, out: &mut Vec<u8>) {
+        // Most keys need no decoding. Without an early end, so that many bytes are looked at at once.
+        let is_plain = !text.bytes().fold(false, |coded, byte| coded | (byte == b'%') | (byte == b'+'));
+        if self == Self::Plain || is_plain {
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            out.extend_from_slice(&self.bytes(text));
+        }
+    }
 }
 
 /// Reads a page and holds it against the request. `plus` is what is known of the server.
 fn parse(body: &[u8], asked: &Asked<'_>, plus: Option<Plus>) -> Result<Page, Fault> {
-    let mut raw = Raw::read(body)?;
+    let mut raw = Raw::of(body)?;
     let encoding = encoding_of(&raw, asked, plus)?;
     check_echoes(&raw, asked)?;
     let truncated = raw.is_truncated.as_deref().and_then(flag).ok_or("IsTruncated is missing")?;
     let entries = std::mem::take(&mut raw.entries);
-    let versions: Vec<Version> = entries.into_iter().map(|entry| entry.decoded(encoding)).collect();
+    let versions = decoded(&entries, encoding)?;
     let prefix = asked.request.prefix;
     if let Some(stray) = versions.iter().find(|version| !version.key.starts_with(prefix)) {
         let message =

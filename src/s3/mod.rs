@@ -24,6 +24,7 @@ mod error;
 mod head_bucket;
 mod list_versions;
 mod object_lock;
+mod plain_xml;
 mod send;
 mod sign;
 mod xml;

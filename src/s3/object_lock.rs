@@ -7,7 +7,7 @@ use crate::model::Class;
 use super::client::Client;
 use super::error::{Operation, S3Error};
 use super::send::Call;
-use super::xml::{BadXml, Document};
+use super::xml::{BadXml, Document, Elements as _};
 
 impl Client {
     /// Whether Object Lock is enabled. A server that knows no such thing, or answers that there is no
@@ -49,7 +49,7 @@ fn parse(body: &[u8]) -> Result<bool, BadXml> {
     }
     let mut enabled = false;
     while let Some(start) = document.child()? {
-        if start.local_name().as_ref() == "ObjectLockEnabled" {
+        if start.as_ref() == "ObjectLockEnabled" {
             enabled = document.text()? == "Enabled";
         } else {
             document.skip()?;

@@ -1,6 +1,7 @@
 //! One attempt: sign, compare, send, read to the end, judge.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,7 @@ impl Answer {
         header(&self.headers, name)
     }
 
-    pub(super) fn request_id(&self) -> Option<Box<str>> {
+    pub(super) fn request_id(&self) -> Option<Arc<str>> {
         request_id(&self.headers)
     }
 
@@ -101,7 +102,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn request_id(headers: &HeaderMap) -> Option<Box<str>> {
+fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
     let id = header(headers, "x-amz-request-id")?;
     Some(super::error::clean(id, 128).into())
 }
@@ -131,7 +132,7 @@ impl Client {
                 status = answer.status,
                 elapsed_ms,
                 bytes = answer.body.len(),
-                request_id = answer.request_id(),
+                request_id = answer.header("x-amz-request-id"),
                 "answered"
             ),
             Err(error) => tracing::debug!(operation, elapsed_ms, class = ?error.class, %error, "failed"),

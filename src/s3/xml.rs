@@ -10,9 +10,9 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 /// Elements of S3 answers nest four deep.
-const DEPTH_MAX: usize = 16;
+pub(super) const DEPTH_MAX: usize = 16;
 /// A key of 1,024 bytes takes 3 KiB percent-encoded, more where a server escapes on top.
-const TEXT_BYTES_MAX: usize = 16 * 1024;
+pub(super) const TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// Why a document is none, in a few words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,72 @@ impl From<&'static str> for BadXml {
 
 fn syntax(why: &quick_xml::Error) -> BadXml {
     BadXml(format!("not XML: {why}").into())
+}
+
+/// A text as it stands in the document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct RawText<'a> {
+    pub(super) text: Cow<'a, str>,
+    /// Whether entities in it are still to be replaced.
+    pub(super) is_escaped: bool,
+}
+
+impl<'a> RawText<'a> {
+    pub(super) fn resolved(self) -> Result<Cow<'a, str>, BadXml> {
+        if !self.is_escaped {
+            return Ok(self.text);
+        }
+        let text = quick_xml::escape::unescape(&self.text).map_err(|_| BadXml::from("an unknown entity"))?;
+        Ok(Cow::Owned(text.into_owned()))
+    }
+
+    /// Appends the text. ETags are the one text of a page that servers escape: a `&quot;` at either end.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), BadXml> {
+        let bare = self.text.strip_prefix("&quot;").and_then(|text| text.strip_suffix("&quot;"));
+        match bare.filter(|bare| self.is_escaped && !bare.contains('&')) {
+            Some(bare) => {
+                out.push(b'"');
+                out.extend_from_slice(bare.as_bytes());
+                out.push(b'"');
+            }
+            None => out.extend_from_slice(self.clone().resolved()?.as_bytes()),
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a document in their order, whichever reader brings them.
+pub(super) trait Elements<'a> {
+    /// An element's name without its name space's prefix.
+    type Name: AsRef<str>;
+
+    /// The root's name.
+    fn root(&self) -> &str;
+
+    /// The next child of the element that is open, or `None` where that element closed.
+    ///
+    /// Its content must be consumed by `text`, `raw_text`, `skip`, or this function.
+    fn child(&mut self) -> Result<Option<Self::Name>, BadXml>;
+
+    /// The text of the child just opened, up to and with its end tag.
+    fn raw_text(&mut self) -> Result<RawText<'a>, BadXml>;
+
+    /// Passes over the child just opened.
+    fn skip(&mut self) -> Result<(), BadXml>;
+
+    /// The text of the child just opened, with its entities replaced.
+    fn text(&mut self) -> Result<Cow<'a, str>, BadXml> {
+        self.raw_text()?.resolved()
+    }
+}
+
+/// The local name of a start tag.
+pub(super) struct TagName<'a>(BytesStart<'a>);
+
+impl AsRef<str> for TagName<'_> {
+    fn as_ref(&self) -> &str {
+        self.0.local_name().into_inner()
+    }
 }
 
 /// A document whose root is open.
@@ -61,84 +127,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The root's name.
-    pub(super) fn root(&self) -> &str {
-        &self.root
-    }
-
-    /// The next child of the element that is open, or `None` where that element closed.
-    ///
-    /// Its content must be consumed by [`Document::text`], [`Document::skip`], or this function.
-    pub(super) fn child(&mut self) -> Result<Option<BytesStart<'a>>, BadXml> {
-        loop {
-            match self.event()? {
-                Event::Start(start) => {
-                    self.depth += 1;
-                    if self.depth > DEPTH_MAX {
-                        return Err("nested too deep".into());
-                    }
-                    return Ok(Some(start));
-                }
-                Event::End(_) => {
-                    self.depth -= 1;
-                    return Ok(None);
-                }
-                Event::Text(text) if is_blank(&text) => {}
-                Event::Comment(_) | Event::PI(_) => {}
-                Event::Eof => return Err("truncated".into()),
-                _ => return Err("text between elements".into()),
-            }
-        }
-    }
-
-    /// The text of the child just opened, up to and with its end tag.
-    pub(super) fn text(&mut self) -> Result<Cow<'a, str>, BadXml> {
-        let mut text: Cow<'a, str> = Cow::Borrowed("");
-        loop {
-            let piece = match self.event()? {
-                Event::Text(piece) => piece.into_inner(),
-                Event::CData(piece) => piece.into_inner(),
-                Event::GeneralRef(reference) => Cow::Owned(resolve(&reference)?.to_string()),
-                Event::End(_) => {
-                    self.depth -= 1;
-                    return Ok(text);
-                }
-                Event::Comment(_) | Event::PI(_) => continue,
-                Event::Eof => return Err("truncated".into()),
-                _ => return Err("an element where text was expected".into()),
-            };
-            if text.len() + piece.len() > TEXT_BYTES_MAX {
-                return Err("text too long".into());
-            }
-            if text.is_empty() {
-                text = piece;
-            } else {
-                text.to_mut().push_str(&piece);
-            }
-        }
-    }
-
-    /// Passes over the child just opened.
-    pub(super) fn skip(&mut self) -> Result<(), BadXml> {
-        let outside = self.depth - 1;
-        while self.depth > outside {
-            match self.event()? {
-                Event::Start(_) => {
-                    self.depth += 1;
-                    if self.depth > DEPTH_MAX {
-                        return Err("nested too deep".into());
-                    }
-                }
-                Event::End(_) => self.depth -= 1,
-                Event::Eof => return Err("truncated".into()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Confirms that the root closed and only white space follows.
-    pub(super) fn end(mut self) -> Result<(), BadXml> {
+    pub(super) fn end(&mut self) -> Result<(), BadXml> {
         if self.depth != 0 {
             return Err("the root element is still open".into());
         }
@@ -157,6 +147,80 @@ impl<'a> Document<'a> {
             Ok(event) => Ok(event),
             Err(why) => Err(syntax(&why)),
         }
+    }
+}
+
+impl<'a> Elements<'a> for Document<'a> {
+    type Name = TagName<'a>;
+
+    fn root(&self) -> &str {
+        &self.root
+    }
+
+    fn child(&mut self) -> Result<Option<TagName<'a>>, BadXml> {
+        loop {
+            match self.event()? {
+                Event::Start(start) => {
+                    self.depth += 1;
+                    if self.depth > DEPTH_MAX {
+                        return Err("nested too deep".into());
+                    }
+                    return Ok(Some(TagName(start)));
+                }
+                Event::End(_) => {
+                    self.depth -= 1;
+                    return Ok(None);
+                }
+                Event::Text(text) if is_blank(&text) => {}
+                Event::Comment(_) | Event::PI(_) => {}
+                Event::Eof => return Err("truncated".into()),
+                _ => return Err("text between elements".into()),
+            }
+        }
+    }
+
+    fn raw_text(&mut self) -> Result<RawText<'a>, BadXml> {
+        let mut text: Cow<'a, str> = Cow::Borrowed("");
+        loop {
+            let piece = match self.event()? {
+                Event::Text(piece) => piece.into_inner(),
+                Event::CData(piece) => piece.into_inner(),
+                Event::GeneralRef(reference) => Cow::Owned(resolve(&reference)?.to_string()),
+                Event::End(_) => {
+                    self.depth -= 1;
+                    return Ok(RawText { text, is_escaped: false });
+                }
+                Event::Comment(_) | Event::PI(_) => continue,
+                Event::Eof => return Err("truncated".into()),
+                _ => return Err("an element where text was expected".into()),
+            };
+            if text.len() + piece.len() > TEXT_BYTES_MAX {
+                return Err("text too long".into());
+            }
+            if text.is_empty() {
+                text = piece;
+            } else {
+                text.to_mut().push_str(&piece);
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), BadXml> {
+        let outside = self.depth - 1;
+        while self.depth > outside {
+            match self.event()? {
+                Event::Start(_) => {
+                    self.depth += 1;
+                    if self.depth > DEPTH_MAX {
+                        return Err("nested too deep".into());
+                    }
+                }
+                Event::End(_) => self.depth -= 1,
+                Event::Eof => return Err("truncated".into()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -179,7 +243,10 @@ fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<char, BadXml> 
 }
 
 /// Puts the text of the child just opened into its slot; a second one makes the document void.
-pub(super) fn once<'a>(slot: &mut Option<Cow<'a, str>>, document: &mut Document<'a>) -> Result<(), BadXml> {
+pub(super) fn once<'a>(
+    slot: &mut Option<Cow<'a, str>>,
+    document: &mut impl Elements<'a>,
+) -> Result<(), BadXml> {
     let text = document.text()?;
     match slot.replace(text) {
         None => Ok(()),
@@ -191,6 +258,10 @@ pub(super) fn once<'a>(slot: &mut Option<Cow<'a, str>>, document: &mut Document<
 ///
 /// CR, LF and TAB go out as character references: a parser turns a bare CR into LF.
 pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
+    if !may_need_escape(text) {
+        out.extend_from_slice(text);
+        return;
+    }
     for &byte in text {
         match escape_of(byte) {
             Some(escaped) => out.extend_from_slice(escaped.as_bytes()),
@@ -201,7 +272,16 @@ pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
 
 /// How many bytes [`escape_into`] appends.
 pub(super) fn escaped_len(text: &[u8]) -> usize {
+    if !may_need_escape(text) {
+        return text.len();
+    }
     text.iter().map(|&byte| escape_of(byte).map_or(1, str::len)).sum()
+}
+
+/// Whether a byte may have an escape: those above the apostrophe have none but `<` and `>`. Without an
+/// early end, so that many bytes are looked at at once.
+fn may_need_escape(text: &[u8]) -> bool {
+    text.iter().fold(false, |may, &byte| may | (byte <= b'\'') | (byte == b'<') | (byte == b'>'))
 }
 
 const fn escape_of(byte: u8) -> Option<&'static str> {
@@ -218,6 +298,14 @@ const fn escape_of(byte: u8) -> Option<&'static str> {
     }
 }
 
+/// Whether a body shows at once that its root is no `<Error>`, which saves reading a page to see it.
+fn is_another_root(body: &[u8]) -> bool {
+    let start = body.trim_ascii_start();
+    let start = start.strip_prefix(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>").unwrap_or(start);
+    let root = start.trim_ascii_start().strip_prefix(b"<").unwrap_or_default();
+    root.first().is_some_and(u8::is_ascii_alphabetic) && !root.starts_with(b"Error")
+}
+
 /// An `<Error>` document.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct ErrorBody {
@@ -230,13 +318,16 @@ pub(super) struct ErrorBody {
 
 /// Reads an `<Error>` document; `None` where the body is anything else.
 pub(super) fn error_body(body: &[u8]) -> Option<ErrorBody> {
+    if is_another_root(body) {
+        return None;
+    }
     let mut document = Document::open(body).ok()?;
     if document.root() != "Error" {
         return None;
     }
     let mut error = ErrorBody::default();
     while let Some(start) = document.child().ok()? {
-        match start.local_name().as_ref() {
+        match start.as_ref() {
             "Code" => error.code = document.text().ok()?.into_owned(),
             "Message" => error.message = document.text().ok()?.into_owned(),
             "RequestId" => error.request_id = Some(document.text().ok()?.into_owned()),
@@ -300,6 +391,16 @@ mod tests {
         document.child().expect("first child");
         assert_eq!(document.skip(), Err("nested too deep".into()));
         assert!(Document::open(b"<R>\xff</R>").is_err());
+    }
+
+    #[test]
+    fn nothing_that_has_an_escape_goes_without() {
+        for byte in 0..=255_u8 {
+            let mut out = Vec::new();
+            escape_into(&mut out, &[b'a', byte]);
+            let wanted = escape_of(byte).map_or(vec![byte], |escape| escape.as_bytes().to_vec());
+            assert_eq!(out[1..], wanted, "{byte}");
+        }
     }
 
     #[test]

@@ -159,12 +159,12 @@ impl Metrics {
         self.planned.inc_by(planned);
     }
 
-    /// An item's outcome was committed.
-    pub fn settled(&self, outcome: &Outcome, size_bytes: u64) {
-        self.settled.with_label_values(&[outcome.as_str()]).inc();
+    /// The outcome of so many items, of so many bytes together, was committed.
+    pub fn settled(&self, outcome: &Outcome, versions: u64, size_bytes: u64) {
+        self.settled.with_label_values(&[outcome.as_str()]).inc_by(versions);
         match outcome {
             Outcome::Done => self.freed_bytes.inc_by(size_bytes),
-            Outcome::Failed(failure) => self.error(&failure.code),
+            Outcome::Failed(failure) => (0..versions).for_each(|_| self.error(&failure.code)),
             Outcome::Gone | Outcome::Skipped(_) => {}
         }
     }
@@ -254,10 +254,10 @@ mod tests {
     fn progress_reads_back_what_events_counted() {
         let metrics = Metrics::new("nightly").unwrap();
         metrics.page(3, 4);
-        metrics.settled(&Outcome::Done, 100);
-        metrics.settled(&Outcome::Gone, 50);
-        metrics.settled(&Outcome::Failed(Failure { code: "AccessDenied".into(), message: "".into() }), 7);
-        metrics.settled(&Outcome::Skipped(SkipReason::ElderRemains), 7);
+        metrics.settled(&Outcome::Done, 1, 100);
+        metrics.settled(&Outcome::Gone, 1, 50);
+        metrics.settled(&Outcome::Failed(Failure { code: "AccessDenied".into(), message: "".into() }), 1, 7);
+        metrics.settled(&Outcome::Skipped(SkipReason::ElderRemains), 1, 7);
         let progress = metrics.progress();
         assert_eq!((progress.listed, progress.kept, progress.planned), (7, 3, 4));
         assert_eq!((progress.done, progress.gone, progress.failed, progress.skipped), (1, 1, 1, 1));

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn codec() -> Codec {
-    Codec::new().unwrap()
+    Codec::new(Mode::Plan).unwrap()
 }
 
 fn items() -> impl Strategy<Value = Vec<Item>> {

@@ -187,10 +187,12 @@ impl MemoryFile {
 }
 
 impl Journal for MemoryJournal {
-    fn append(&mut self, record: &Record) -> io::Result<()> {
+    fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
         let mut file = self.0.lock().unwrap();
-        file.call()?;
-        file.open.push(record.clone());
+        for record in records {
+            file.call()?;
+            file.open.push(record);
+        }
         Ok(())
     }
 

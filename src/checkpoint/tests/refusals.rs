@@ -125,10 +125,11 @@ async fn a_file_damaged_while_it_was_not_closed_is_corrupt_or_whole_but_never_gu
     closed_run(&path, batches).await;
     Connection::open(&path).unwrap().execute("UPDATE run SET clean = 0", []).unwrap();
     let sound = fs::read(&path).unwrap();
-    let (mut refused, pages) = (0, sound.len() / 4096);
+    let page_bytes = usize::from(u16::from_be_bytes([sound[16], sound[17]]));
+    let (mut refused, pages) = (0, sound.len() / page_bytes);
     for number in 1..pages {
         let mut damaged = sound.clone();
-        damaged[number * 4096..number * 4096 + 64].fill(0xa5);
+        damaged[number * page_bytes..number * page_bytes + 64].fill(0xa5);
         let copy = folder.path().join(format!("copy-{number}.sqlite"));
         fs::write(&copy, damaged).unwrap();
         let verdict = match Checkpoint::open(&copy, None) {
