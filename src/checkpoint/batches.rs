@@ -226,8 +226,7 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
         Some(payload) => keep_rest(store, &settlement, &payload)?,
         None => delete_batch(store, id)?,
     }
-    let sql = "UPDATE run SET updated_ms = ?1";
-    store.connection.prepare_cached(sql)?.execute([settlement.at])?;
+    store.updated = store.updated.max(Some(settlement.at));
 
     store.totals.in_flight = store.totals.in_flight.less(Amount::of_all(&stored.items));
     store.totals.pending += Amount::of_all(&settlement.remaining);

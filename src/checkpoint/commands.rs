@@ -61,8 +61,7 @@ pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fau
         ids.push(insert_batch(store, page.range.id, batch, &payload)?);
     }
     write_samples(store, &page.samples)?;
-    let sql = "UPDATE run SET updated_ms = ?1";
-    store.connection.prepare_cached(sql)?.execute([page.at])?;
+    store.updated = store.updated.max(Some(page.at));
 
     let waiting_before = store.ranges.get(&page.range.id).map(|old| old.waiting).unwrap_or_default();
     let undecided_before = store.ranges.get(&page.range.id).map_or(0, |old| old.undecided);

@@ -24,9 +24,6 @@ const APPLICATION_ID_AT: usize = 68;
 /// Prepared statements kept: more than there are.
 const STATEMENTS_KEPT: usize = 64;
 
-/// Page size of a new file. A batch is some 30 KB: two of these, eight of SQLite's own choice, each
-/// written by a call of its own, first to the WAL and then to the file.
-const PAGE_BYTES: i64 = 16 << 10;
 /// The WAL is folded into the file when it has grown to this.
 const WAL_BYTES: i64 = 16 << 20;
 
@@ -53,7 +50,6 @@ pub(super) fn create(
     }
     let failed = |error| CheckpointError::sqlite(path, error);
     let mut connection = connect(path).map_err(failed)?;
-    connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     migrate(&mut connection, 0).map_err(failed)?;
     fill(&connection).map_err(failed)?;

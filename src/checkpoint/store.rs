@@ -16,7 +16,7 @@ use super::error::{CheckpointError, Fault};
 use super::rows::{self, Count, Places};
 use super::schema;
 use super::values::{Amount, Counter, RunHeader, Totals};
-use crate::model::{Batch, Item, Journal, Phase, Record, RuleId};
+use crate::model::{Batch, Item, Journal, Phase, Record, RuleId, Timestamp};
 
 /// How many batches are kept in memory between their planning and their being handed out.
 pub(super) const FRESH_BATCHES_MAX: usize = 32;
@@ -58,6 +58,8 @@ pub(super) struct Store {
     journal_dirty: bool,
     audit_bytes: u64,
     dirty: bool,
+    /// The latest page or answer of the transaction.
+    pub(super) updated: Option<Timestamp>,
     dirty_amounts: BTreeSet<Counter>,
     dirty_requests: BTreeSet<String>,
 }
@@ -90,6 +92,7 @@ impl Store {
             journal_dirty: false,
             audit_bytes: 0,
             dirty: false,
+            updated: None,
             dirty_amounts: BTreeSet::new(),
             dirty_requests: BTreeSet::new(),
         })
@@ -152,6 +155,7 @@ impl Store {
             journal_dirty: false,
             audit_bytes: audit.0,
             dirty: false,
+            updated: None,
             dirty_amounts: BTreeSet::new(),
             dirty_requests: BTreeSet::new(),
         })
@@ -180,6 +184,9 @@ impl Store {
                     .prepare_cached("UPDATE run SET audit_bytes = ?1")?
                     .execute([Count(length)])?;
             }
+        }
+        if let Some(at) = self.updated.take() {
+            self.connection.prepare_cached("UPDATE run SET updated_ms = ?1")?.execute([at])?;
         }
         self.write_totals()?;
         if cfg!(debug_assertions) && self.dirty {

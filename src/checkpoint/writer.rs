@@ -28,11 +28,10 @@ const COMMANDS_WAITING_MAX: usize = 1024;
 const COMMANDS_PER_COMMIT_MAX: usize = 256;
 /// A transaction takes up no further command after this time: the first one's caller is waiting.
 const COLLECT_FOR: Duration = Duration::from_millis(5);
-/// Where many ask at once, a transaction waits so long for the next command: what a commit costs
-/// does not depend on how many it serves.
-const GATHER_NAP: Duration = Duration::from_micros(500);
-/// As many commands in one transaction show that many ask at once.
-const BUSY_COMMANDS: usize = 4;
+/// Where several ask, a transaction waits until as many as last time have come, but no longer than
+/// this: what a commit costs hardly depends on how many it serves.
+const GATHER_FOR: Duration = Duration::from_millis(2);
+const GATHER_NAP: Duration = Duration::from_micros(200);
 
 /// Answers the caller of a command, when it is known what became of the transaction.
 type Reply = Box<dyn FnOnce(Result<(), CheckpointError>) + Send>;
@@ -103,7 +102,7 @@ impl Checkpoint {
         let (header, epoch, path) = (store.header.clone(), store.epoch, store.path.clone());
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || Writer { store, inbox, commits, spoilt: None, is_busy: false }.run())
+            .spawn(move || Writer { store, inbox, commits, spoilt: None, asked_last: 1 }.run())
             .map_err(|error| CheckpointError::io("starting the writer of", &path, error))?;
         let shared = Arc::new(Shared { header, epoch, thread: Mutex::new(Some(thread)) });
         Ok(Self { commands, changed, shared })
@@ -323,8 +322,8 @@ struct Writer {
     commits: watch::Sender<u64>,
     /// The error after which nothing can be trusted any more.
     spoilt: Option<CheckpointError>,
-    /// The last transaction served many.
-    is_busy: bool,
+    /// How many commands the last transaction served.
+    asked_last: usize,
 }
 
 impl Writer {
@@ -370,11 +369,15 @@ impl Writer {
                     alone = Some(other);
                     break;
                 }
-                Err(TryRecvError::Empty) if self.is_busy => std::thread::sleep(GATHER_NAP),
+                Err(TryRecvError::Empty)
+                    if replies.len() < self.asked_last && began.elapsed() < GATHER_FOR =>
+                {
+                    std::thread::sleep(GATHER_NAP);
+                }
                 Err(_) => break,
             }
         }
-        self.is_busy = replies.len() >= BUSY_COMMANDS;
+        self.asked_last = replies.len();
         let committed = verdict.and_then(|()| self.store.commit()).map_err(|fault| {
             self.store.roll_back();
             self.store.named(fault)

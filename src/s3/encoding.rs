@@ -1,8 +1,6 @@
 //! Percent-encoding as AWS signs it, and the decoding of what servers encode.
 
-use std::borrow::Cow;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// What SigV4 leaves alone: RFC 3986's unreserved characters.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -28,13 +26,33 @@ pub(super) enum Plus {
     Literal,
 }
 
+/// Appends what [`decode`] makes of a text.
+pub(super) fn decode_into(text: &str, plus: Plus, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let digit = |at: usize| behind.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        rest = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                &behind[2..]
+            }
+            (b'+', ..) if plus == Plus::Space => {
+                out.push(b' ');
+                behind
+            }
+            _ => {
+                out.push(first);
+                behind
+            }
+        };
+    }
+}
+
 /// Decodes text that a server marked as EncodingType `url`.
 pub(super) fn decode(text: &str, plus: Plus) -> Vec<u8> {
-    if plus == Plus::Space && text.contains('+') {
-        let spaced = text.replace('+', " ");
-        return percent_decode_str(&spaced).collect();
-    }
-    if text.contains('%') { Cow::from(percent_decode_str(text)).into_owned() } else { text.as_bytes().into() }
+    let mut bytes = Vec::with_capacity(text.len());
+    decode_into(text, plus, &mut bytes);
+    bytes
 }
 
 #[cfg(test)]
@@ -53,13 +71,20 @@ mod tests {
     fn a_plus_is_what_the_server_means_by_it() {
         assert_eq!(decode("a+b%2Bc%20d", Plus::Space), b"a b+c d");
         assert_eq!(decode("a+b%2Bc%20d", Plus::Literal), b"a+b+c d");
-        assert_eq!(decode("%zz", Plus::Space), b"%zz");
+        for odd in ["%zz", "%", "%4", "a%4", "%4g%g4"] {
+            assert_eq!(decode(odd, Plus::Space), odd.as_bytes(), "{odd}");
+        }
     }
 
     proptest! {
         #[test]
         fn any_key_survives(key in proptest::collection::vec(any::<u8>(), 0..64)) {
             for plus in [Plus::Space, Plus::Literal] {
+                let text = String::from_utf8_lossy(&key);
+                if plus == Plus::Literal {
+                    let library: Vec<u8> = percent_encoding::percent_decode_str(&text).collect();
+                    prop_assert_eq!(decode(&text, plus), library);
+                }
                 prop_assert_eq!(decode(&query_value(&key), plus), key.clone());
                 prop_assert_eq!(decode(&path_of_key(&key), plus), key.clone());
             }

@@ -22,7 +22,7 @@ use crate::model::{Arena, Class, Key, Kind, Marker, Page, Span, TextSpan, Timest
 
 use super::client::Client;
 use super::codes::{Scope, Tripwire};
-use super::encoding::{Plus, decode, query_value};
+use super::encoding::{Plus, decode, decode_into, query_value};
 use super::error::{Operation, S3Error};
 use super::plain_xml::read_xml;
 use super::send::{Answer, Call};
@@ -346,10 +346,9 @@ impl Encoding {
     fn append(self, text: &str, out: &mut Vec<u8>) {
         // Most keys need no decoding. Without an early end, so that many bytes are looked at at once.
         let is_plain = !text.bytes().fold(false, |coded, byte| coded | (byte == b'%') | (byte == b'+'));
-        if self == Self::Plain || is_plain {
-            out.extend_from_slice(text.as_bytes());
-        } else {
-            out.extend_from_slice(&self.bytes(text));
+        match self {
+            Self::Url(plus) if !is_plain => decode_into(text, plus, out),
+            Self::Url(_) | Self::Plain => out.extend_from_slice(text.as_bytes()),
         }
     }
 }

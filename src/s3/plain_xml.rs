@@ -40,7 +40,7 @@ pub(super) struct PlainDocument<'a> {
     /// What was not read yet.
     rest: &'a str,
     root: &'a str,
-    /// Names of the open elements below the root.
+    /// Names of the open elements with the `>` behind them, as their end tags have it; the root's first.
     open: [&'a str; DEPTH_MAX],
     /// How many elements are open, the root included; 0 once it closed.
     depth: usize,
@@ -91,7 +91,8 @@ impl<'a> PlainDocument<'a> {
             return odd();
         }
         let mut open = [""; DEPTH_MAX];
-        open[0] = name;
+        let Some(end) = behind.rfind(&format!("</{name}>")) else { return odd() };
+        open[0] = &behind[end + 2..end + 3 + name.len()];
         Ok(Self {
             rest: behind,
             root: name,
@@ -121,7 +122,6 @@ impl<'a> PlainDocument<'a> {
         let Some(rest) = self.open.get(depth).and_then(|name| self.rest.strip_prefix(name)) else {
             return odd();
         };
-        let Some(rest) = rest.strip_prefix('>') else { return odd() };
         self.rest = rest;
         self.depth = depth;
         Ok(())
@@ -139,23 +139,25 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
         if self.close_empty() {
             return Ok(None);
         }
-        let bytes = self.rest.as_bytes();
-        let white = bytes.iter().take_while(|byte| is_white(**byte)).count();
-        let Some(tag) = self.rest[white..].strip_prefix('<') else { return odd() };
+        if !self.rest.starts_with('<') {
+            let white = self.rest.bytes().take_while(|byte| is_white(*byte)).count();
+            self.rest = &self.rest[white..];
+        }
+        let Some(tag) = self.rest.strip_prefix('<') else { return odd() };
         if let Some(rest) = tag.strip_prefix('/') {
             self.rest = rest;
             return self.close().map(|()| None);
         }
         if let Some(known) = self.habits[self.habit].get(self.place)
             && self.depth > 1
-            && let Some(rest) = self.rest[white..].strip_prefix(*known)
+            && let Some(rest) = self.rest.strip_prefix(*known)
             && let Some(slot) = self.open.get_mut(self.depth)
         {
-            *slot = &known[1..known.len() - 1];
+            *slot = &known[1..];
             self.place += 1;
             self.depth += 1;
             self.rest = rest;
-            return Ok(Some(*slot));
+            return Ok(Some(&known[1..known.len() - 1]));
         }
         // Names are short: a look at each byte is quicker than a search.
         let length = tag.bytes().take_while(u8::is_ascii_alphanumeric).count();
@@ -163,14 +165,15 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
         let (is_empty, behind) = behind.strip_prefix('/').map_or((false, behind), |rest| (true, rest));
         let Some(rest) = behind.strip_prefix('>').filter(|_| length > 0) else { return odd() };
         let Some(slot) = self.open.get_mut(self.depth) else { return odd() };
-        *slot = name;
+        // An empty element has no end tag, and is closed before one is looked for.
+        *slot = &tag[..length + 1];
         if self.depth == 1 {
             self.habit = usize::from(name.len() != ENTRY_NAME_BYTES);
             self.place = 0;
         } else if !is_empty {
             let habit = &mut self.habits[self.habit];
             habit.truncate(self.place);
-            habit.push(&self.rest[white..white + name.len() + 2]);
+            habit.push(&self.rest[..length + 2]);
             self.place += 1;
         }
         self.depth += 1;
@@ -305,7 +308,7 @@ mod tests {
         ] {
             assert!(plain(odd.as_bytes()).is_err(), "{odd}");
         }
-        let deep = format!("<R>{}", "<a>".repeat(40));
+        let deep = format!("<R>{}</R>", "<a>".repeat(40));
         let mut document = PlainDocument::open(deep.as_bytes()).expect("opens");
         while document.depth < DEPTH_MAX {
             document.child().expect("a child");
