@@ -22,7 +22,7 @@ use super::error::{Context, Operation, S3Error};
 /// Signs where nothing names a region: what AWS's global names and most other servers take.
 const REGION_DEFAULT: &str = "us-east-1";
 /// As many connections as the engine may have requests in flight.
-const IDLE_CONNECTIONS_MAX: usize = 256;
+const IDLE_CONNECTIONS_MAX: usize = 2048;
 /// AWS closes idle connections after about 20 seconds; one that it just closed costs a reset.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
