@@ -41,6 +41,11 @@ pub(super) struct PageOptions {
     pub limit_left: Option<u64>,
 }
 
+/// Where the next page of a range begins; `None` for the beginning of its prefix.
+pub(super) fn start_of(range: &RangeRow) -> Option<Marker> {
+    range.cursor.clone().or_else(|| range.lo.clone().map(|key| Marker { key, version_id: None }))
+}
+
 /// Decides the entries of `page`, which was asked for from the cursor of `range`.
 ///
 /// # Errors
@@ -55,8 +60,7 @@ pub(super) fn plan_page(
     let carried = fold_code::decode(range.fold.as_deref()).ok_or(PageFault::State(range.id))?;
     let next = page.next;
     let mut entries = sequence(page.versions, order)?;
-    let from = range.cursor.clone().or_else(|| range.lo.clone().map(|key| Marker { key, version_id: None }));
-    if let Some(from) = &from {
+    if let Some(from) = &start_of(&range) {
         entries = after_marker(entries, from, &range.recent);
     }
     let recent = recent_ids(&range, &entries, next.as_ref());

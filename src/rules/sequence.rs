@@ -6,7 +6,7 @@
 //! What such a page leaves open is marked, so that the fold can keep an entry whose fate depends on
 //! it.
 
-use crate::model::{Kind, Version};
+use crate::model::{Key, Kind, Version};
 
 use super::OrderFault;
 
@@ -21,6 +21,22 @@ pub enum PageOrder {
     Interleaved,
     /// All entries of one kind come before all of the other.
     Grouped,
+}
+
+impl PageOrder {
+    /// Adds what pages have shown that were read at the same time, somewhere behind `key`.
+    ///
+    /// # Errors
+    /// One showed this order and another showed that.
+    pub fn join(&mut self, shown: Self, key: &Key) -> Result<(), OrderFault> {
+        match (*self, shown) {
+            (_, Self::Undetermined) => {}
+            (Self::Undetermined, shown) => *self = shown,
+            (known, shown) if known == shown => {}
+            _ => return Err(OrderFault::PageOrderChanged { key: key.clone() }),
+        }
+        Ok(())
+    }
 }
 
 /// How certain an entry's place among its neighbours is.
