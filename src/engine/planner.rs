@@ -402,3 +402,6 @@ async fn wait_for_room(ctx: &Context) {
     let before = ctx.planners_paused.fetch_sub(1, Ordering::AcqRel);
     ctx.caller.metrics.planner_paused(before > 1);
 }
+
+#[cfg(test)]
+mod tests;

@@ -556,4 +556,4 @@ impl Ranges {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

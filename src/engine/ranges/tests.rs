@@ -2,20 +2,20 @@
 //! round, or a time by chance.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use super::*;
 
 /// Keys of the shapes that buckets have, in order, each with its number of versions.
-pub(super) mod shapes {
+pub(in crate::engine) mod shapes {
     use std::collections::BTreeMap;
 
     use fastrand::Rng;
 
-    pub(in super::super) type Keys = BTreeMap<String, u32>;
+    pub(in crate::engine) type Keys = BTreeMap<String, u32>;
 
     /// A shape by its name, with about so many versions.
-    pub(in super::super) fn keys(shape: &str, versions: u64, seed: u64) -> Keys {
+    pub(in crate::engine) fn keys(shape: &str, versions: u64, seed: u64) -> Keys {
         let mut rng = Rng::with_seed(seed);
         let mut keys = Keys::new();
         let (mut total, mut index) = (0, 0_u64);
