@@ -7,8 +7,9 @@
 //! were decided, and a page that was under way while its range was divided needs no recall. Locks are
 //! let go before the commit is waited for, so that one transaction serves many listers.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering as Atomic;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
@@ -17,6 +18,7 @@ use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow
 use crate::job::Audit;
 use crate::model::{Class, Key, Marker, Page};
 use crate::retry::{self, Durable};
+use crate::rules::{KeyOrder, OrderFault, ends_alike};
 use crate::s3::{ListVersions, Operation, S3Error};
 
 use super::Ending;
@@ -147,7 +149,7 @@ async fn list_range(ctx: &Context, listing: &Listing, mut range: RangeRow) -> Op
             return None;
         }
         let limit_left =
-            ctx.job.scope.limit.map(|limit| limit.saturating_sub(ctx.listed.load(Ordering::Acquire)));
+            ctx.job.scope.limit.map(|limit| limit.saturating_sub(ctx.listed.load(Atomic::Acquire)));
         if limit_left == Some(0) {
             return Some(());
         }
@@ -173,7 +175,8 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
         page = fetch(ctx, &probe.scope, Some(&from)) => page?,
         () = ctx.stop.reached(Level::Drain) => return None,
     };
-    let first = page.versions.iter().map(|version| &version.key).filter(|key| **key > probe.at).min().cloned();
+    let first =
+        page.versions.iter().map(|version| &version.key).filter(|key| **key > probe.at).min().cloned();
     let found = Found { first, is_truncated: page.next.is_some() };
     let seen = seen_of(&page);
     let slot = match ctx.checkpoint.reserve().await {
@@ -219,7 +222,8 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
 async fn look_at_level(ctx: &Context, listing: &Listing, level: &KeyLevel) {
     let client = &ctx.caller.client;
     let prefix = level.prefix.as_bytes();
-    let call = ctx.caller.call(Operation::ListObjectVersions, 0, Some(&ctx.stop), || client.list_level(prefix));
+    let call =
+        ctx.caller.call(Operation::ListObjectVersions, 0, Some(&ctx.stop), || client.list_level(prefix));
     let (children, is_whole) = match call.await {
         Ok(Some(names)) => (names.prefixes, names.is_whole),
         Ok(None) => (Vec::new(), false),
@@ -239,8 +243,7 @@ fn seen_of(page: &Page) -> Seen {
 
 /// A page; tries as long as the run goes on.
 async fn fetch(ctx: &Context, prefix: &Key, from: Option<&Marker>) -> Option<Page> {
-    let request =
-        ListVersions { prefix: prefix.as_bytes(), from, page_size: ctx.job.scope.page_size };
+    let request = ListVersions { prefix: prefix.as_bytes(), from, page_size: ctx.job.scope.page_size };
     let began = ctx.now();
     for round in 1.. {
         let answer = ctx
@@ -308,7 +311,7 @@ impl Handed {
             ctx.checkpoint_failed(&error);
             return false;
         }
-        ctx.listed.fetch_add(self.listed, Ordering::AcqRel);
+        ctx.listed.fetch_add(self.listed, Atomic::AcqRel);
         ctx.caller.metrics.page(self.kept, self.planned);
         ctx.bump();
         true
@@ -349,12 +352,15 @@ fn plan(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u64>) -> 
         audit_kept: ctx.job.report.audit == Audit::Full,
         samples_max: SAMPLES_PER_PAGE,
         limit_left,
+        // What the listing of a part leaves out in an order that is not that of bytes shows in the part
+        // behind it; behind the job's own bound there is none.
+        ends_at_hi: range.hi.as_ref().is_none_or(ends_alike) || range.hi != ctx.job.scope.to_key,
     };
     // Pages are planned side by side, each by what was known when it began.
-    let mut order = *locked(&ctx.page_order);
-    let planned = plan_page(range, page, &ctx.rules, &mut order, options);
+    let mut orders = *locked(&ctx.orders);
+    let planned = plan_page(range, page, &ctx.rules, &mut orders, options);
     let planned = planned.and_then(|planned| {
-        locked(&ctx.page_order).join(order, &planned.range.prefix)?;
+        locked(&ctx.orders).join(orders, &planned.range.prefix)?;
         Ok(planned)
     });
     match planned {
@@ -367,14 +373,17 @@ fn plan(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u64>) -> 
                 .map(|(_, amount)| amount.versions)
                 .sum();
             // Counted before the commit, so that no settlement of these items can come first.
-            ctx.pending.fetch_add(selected, Ordering::AcqRel);
+            ctx.pending.fetch_add(selected, Atomic::AcqRel);
             Some(planned)
         }
         Err(PageFault::Order(fault)) => {
-            ctx.stop.abort(Ending::Tripwire(format!(
-                "{fault}: nothing of this page was planned. Where somebody changed that key meanwhile, begin anew \
-                 with --restart"
-            )));
+            let hint = if is_utf16_order(&fault) {
+                "The keys seem to be in the order of their UTF-16 code units; `scope: { listing: sequential }` \
+                 lists such a server, one page after the other"
+            } else {
+                "Where somebody changed that key meanwhile, begin anew with --restart"
+            };
+            ctx.stop.abort(Ending::Tripwire(format!("{fault}: nothing of this page was planned. {hint}")));
             None
         }
         Err(fault @ PageFault::State(_)) => {
@@ -384,22 +393,30 @@ fn plan(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u64>) -> 
     }
 }
 
+/// Whether what goes back in bytes goes on in UTF-16.
+fn is_utf16_order(fault: &OrderFault) -> bool {
+    match fault {
+        OrderFault::KeyWentBack { key, after } => KeyOrder::Utf16.compare(after, key) == Ordering::Less,
+        _ => false,
+    }
+}
+
 /// Waits while too much is planned and not settled.
 async fn wait_for_room(ctx: &Context) {
     let mut moved = ctx.moved.subscribe();
-    if ctx.pending.load(Ordering::Acquire) < PENDING_HIGH_WATER {
+    if ctx.pending.load(Atomic::Acquire) < PENDING_HIGH_WATER {
         return;
     }
-    ctx.planners_paused.fetch_add(1, Ordering::AcqRel);
+    ctx.planners_paused.fetch_add(1, Atomic::AcqRel);
     ctx.caller.metrics.planner_paused(true);
     ctx.bump();
-    while ctx.pending.load(Ordering::Acquire) > PENDING_HIGH_WATER / 2 && ctx.stop.level() == Level::Run {
+    while ctx.pending.load(Atomic::Acquire) > PENDING_HIGH_WATER / 2 && ctx.stop.level() == Level::Run {
         tokio::select! {
             changed = moved.changed() => if changed.is_err() { break },
             () = ctx.stop.reached(Level::Drain) => {}
         }
     }
-    let before = ctx.planners_paused.fetch_sub(1, Ordering::AcqRel);
+    let before = ctx.planners_paused.fetch_sub(1, Atomic::AcqRel);
     ctx.caller.metrics.planner_paused(before > 1);
 }
 

@@ -10,9 +10,9 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
-use crate::job::Job;
+use crate::job::{Job, ListingMode};
 use crate::model::{Class, Key, Timestamp, VersioningStatus};
-use crate::rules::{PageOrder, Policy, Rules};
+use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::Progress;
 
@@ -21,6 +21,7 @@ use super::budget::{Budget, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
 use super::errors::ending_of_checkpoint;
+use super::page::Orders;
 use super::planner::{self, Listing};
 use super::preflight::{self, BucketFacts};
 use super::session::Confirm;
@@ -122,7 +123,11 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     };
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
-    let listing = Arc::new(Listing::new(ranges, listers, execute));
+    let (keys, may_divide) = match job.scope.listing {
+        ListingMode::Auto => (KeyOrders::BYTES, listers > 1),
+        ListingMode::Sequential => (KeyOrders::EITHER, false),
+    };
+    let listing = Arc::new(Listing::new(ranges, if may_divide { listers } else { 1 }, execute));
     let list = list && !listing.is_done();
     let ctx = Arc::new(Context {
         rules,
@@ -131,7 +136,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         stop,
         budget: Mutex::new(budget),
         breaker: Mutex::new(Breaker::new(failures, facts.object_lock)),
-        page_order: Mutex::new(PageOrder::default()),
+        orders: Mutex::new(Orders::new(keys)),
         single_deletes: AtomicBool::new(false),
         pending: AtomicU64::new(totals.planned().versions - totals.settled().versions),
         listed: AtomicU64::new(totals.listed().versions),

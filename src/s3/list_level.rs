@@ -70,7 +70,8 @@ fn parse(body: &[u8], prefix: &[u8], plus: Plus) -> Result<LevelNames, BadXml> {
     }
     document.end()?;
     let is_encoded = encoding.as_deref() == Some("url");
-    let bytes = names.iter().map(|name| if is_encoded { decode(name, plus) } else { name.as_bytes().to_vec() });
+    let bytes =
+        names.iter().map(|name| if is_encoded { decode(name, plus) } else { name.as_bytes().to_vec() });
     let mut prefixes: Vec<Key> =
         bytes.filter(|name| name.len() > prefix.len() && name.starts_with(prefix)).map(Key::new).collect();
     prefixes.sort_unstable();

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use fastrand::Rng;
 
 use super::*;
+use crate::engine::page::Orders;
 use crate::engine::ranges::tests::shapes;
 use crate::model::{ActionId, Kind, Timestamp, Version, VersionId};
-use crate::rules::{Conditions, NullVersions, PageOrder, Policy, Rule, Rules, State, Verdict as Wanted};
+use crate::rules::{Conditions, KeyOrders, NullVersions, Policy, Rule, Rules, State, Verdict as Wanted};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -124,14 +125,23 @@ impl Model {
             let victim = self.rows.get_mut(&victim).unwrap();
             let (cut, hi) = (commit.range.lo.clone().unwrap(), &commit.range.hi);
             assert!(victim.lo.as_ref().is_none_or(|lo| *lo < cut), "a cut within its range");
-            assert!(victim.hi.as_ref().is_none_or(|old| cut < *old && hi.as_ref().is_some_and(|hi| hi <= old)));
-            assert!(victim.cursor.as_ref().is_none_or(|cursor| cursor.key <= cut), "a cut ahead of the cursor");
+            assert!(
+                victim.hi.as_ref().is_none_or(|old| cut < *old && hi.as_ref().is_some_and(|hi| hi <= old))
+            );
+            assert!(
+                victim.cursor.as_ref().is_none_or(|cursor| cursor.key <= cut),
+                "a cut ahead of the cursor"
+            );
             victim.hi = Some(cut);
         } else {
             assert!(!self.rows[&commit.range.id].done, "a page after the end");
         }
-        let released: Vec<_> =
-            commit.batches.iter().flat_map(|batch| &batch.items).map(|item| item.version_id.clone()).collect();
+        let released: Vec<_> = commit
+            .batches
+            .iter()
+            .flat_map(|batch| &batch.items)
+            .map(|item| item.version_id.clone())
+            .collect();
         let kept = commit.records.into_iter().map(|record| record.version_id);
         for id in kept.chain(released.iter().cloned()) {
             *self.decided.entry(id).or_default() += 1;
@@ -155,7 +165,7 @@ struct Simulation {
     /// Handed to the checkpoint and not durable yet.
     handed: VecDeque<(Option<i64>, PageCommit)>,
     ranges: Ranges,
-    order: PageOrder,
+    order: Orders,
     doing: Vec<Option<(Doing, Option<Page>)>>,
     events: BinaryHeap<Reverse<(u64, usize)>>,
     now: u64,
@@ -180,7 +190,7 @@ impl Simulation {
             ranges: opened(&model, listers),
             model,
             handed: VecDeque::new(),
-            order: PageOrder::Undetermined,
+            order: Orders::new(KeyOrders::BYTES),
             doing: (0..listers).map(|_| None).collect(),
             events: BinaryHeap::new(),
             now: 0,
@@ -249,7 +259,8 @@ impl Simulation {
 
     fn plan(&mut self, range: RangeRow, page: Page) -> PageCommit {
         let at = Timestamp::from_millis(0);
-        let options = PageOptions { at, audit_kept: true, samples_max: 0, limit_left: None };
+        let options =
+            PageOptions { at, audit_kept: true, samples_max: 0, limit_left: None, ends_at_hi: true };
         plan_page(range, page, &self.rules, &mut self.order, options).unwrap()
     }
 
@@ -314,7 +325,18 @@ fn every_version_is_decided_exactly_once() {
         Manners { short: true, lazy: true, ..Manners::default() },
         Manners { inclusive: true, short: true, restarts: true, ..Manners::default() },
     ];
-    let shapes = ["hex", "sequence", "hive-dense", "zipf", "unicode", "long-prefix", "deep", "huge-key", "uuid", "dates"];
+    let shapes = [
+        "hex",
+        "sequence",
+        "hive-dense",
+        "zipf",
+        "unicode",
+        "long-prefix",
+        "deep",
+        "huge-key",
+        "uuid",
+        "dates",
+    ];
     let (mut splits, mut crashes, mut decided) = (0, 0, 0);
     for seed in 0..200 {
         let mut rng = Rng::with_seed(seed);

@@ -115,7 +115,9 @@ impl Frame {
     pub(super) fn refute(&mut self, at: &str) {
         let Some((_, segment, offset, c)) = places(at).last() else { return };
         let chars = self.segments.get_mut(segment).and_then(|places| places.get_mut(offset));
-        if let Some(chars) = chars.filter(|chars| !chars.is_complete && chars.seen.iter().all(|seen| *seen < c)) {
+        if let Some(chars) =
+            chars.filter(|chars| !chars.is_complete && chars.seen.iter().all(|seen| *seen < c))
+        {
             chars.below = Some(chars.below.map_or(c, |below| below.min(c)));
             self.expect(segment);
         }

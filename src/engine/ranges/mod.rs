@@ -17,6 +17,9 @@
 //! - Emptiness needs proof: a listing that ended, or a key beyond the bound. A page that only looks
 //!   empty proves nothing.
 //! - A key is never divided: bounds are keys, and all versions of one lie in one range.
+//! - What lies behind a split point in bytes lies behind it in UTF-16 code units too. A server with that
+//!   order cannot hide keys between two ranges then: the range behind the point shows one that comes
+//!   before it, or one that goes back, and that ends the run.
 //! - Guesses decide how evenly the work is divided, and nothing else.
 
 mod frame;
@@ -25,6 +28,7 @@ mod opening;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::Key;
+use crate::rules::begins_alike;
 
 use frame::{Frame, between, shared};
 
@@ -105,12 +109,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks at some of the keys of a page, which are in order.
+    /// Looks at some of the keys of a page, which are in order; what is kept is copied, so that it does
+    /// not hold the page in memory.
     pub(super) fn of<'k>(keys: impl ExactSizeIterator<Item = &'k Key>) -> Self {
         let len = keys.len();
         let step = len.div_ceil(SAMPLES_MAX).max(1);
         let chosen = keys.enumerate().filter(|(at, _)| at % step == 0 || at + 1 == len);
-        Self { keys: chosen.map(|(_, key)| key.clone()).collect() }
+        Self { keys: chosen.map(|(_, key)| Key::new(key.as_bytes())).collect() }
     }
 }
 
@@ -323,8 +328,8 @@ impl Ranges {
         let room = usize::try_from(LEVELS_MAX.saturating_sub(self.levels)).unwrap_or(0);
         let levels = opening.levels.into_iter().take(room);
         let levels = levels.map(|prefix| Task::Level(Level { scope: scope.clone(), prefix: prefix.into() }));
-        let rungs = opening.rungs.into_iter().map(|at| {
-            Task::Probe(Probe { number: 0, scope: scope.clone(), at: at.into(), is_opening: true, is_guess: false })
+        let rungs = opening.rungs.into_iter().map(Key::from).filter(begins_alike).map(|at| {
+            Task::Probe(Probe { number: 0, scope: scope.clone(), at, is_opening: true, is_guess: false })
         });
         let before = self.errands.len();
         self.errands.extend(levels.chain(rungs));
@@ -398,7 +403,8 @@ impl Ranges {
     pub(super) fn land(&mut self, probe: &Probe, victim: Option<i64>, found: &Found) -> Option<Open> {
         let verdict = self.verdict(probe, victim, found);
         self.give_up(probe);
-        let Some(live) = victim.and_then(|id| self.live.get_mut(&id)).filter(|_| verdict != Verdict::Late) else {
+        let Some(live) = victim.and_then(|id| self.live.get_mut(&id)).filter(|_| verdict != Verdict::Late)
+        else {
             self.wasted += 1;
             return None;
         };
@@ -419,7 +425,8 @@ impl Ranges {
         let guesses_max = live.guesses_max;
         let hi = live.hi.replace(probe.at.clone());
         let (scope, lo) = (live.scope.clone(), Some(probe.at.clone()));
-        let new = Open { id: self.next_id, scope: scope.clone(), lo: lo.clone(), hi: hi.clone(), cursor: None };
+        let new =
+            Open { id: self.next_id, scope: scope.clone(), lo: lo.clone(), hi: hi.clone(), cursor: None };
         self.next_id += 1;
         self.splits += 1;
         let live = Live {
@@ -511,10 +518,12 @@ impl Ranges {
         let Piece { live, low, high, from, positions: (low_at, high_at), .. } = *piece;
         let fits = |at: &str| {
             let at = Key::from(at);
-            let ahead = live.cursor.as_ref().is_none_or(|cursor| *cursor <= at) && at.as_bytes() >= low.as_bytes();
+            let ahead =
+                live.cursor.as_ref().is_none_or(|cursor| *cursor <= at) && at.as_bytes() >= low.as_bytes();
             let inside = high.is_none_or(|high| at.as_bytes() < high.as_bytes())
                 && live.hi.as_ref().is_none_or(|hi| at < *hi)
-                && at.starts_with(live.scope.as_bytes());
+                && at.starts_with(live.scope.as_bytes())
+                && begins_alike(&at);
             let is_taken = self.probes.values().any(|probe| probe.scope == live.scope && probe.at == at);
             (ahead && inside && !is_taken).then_some(at)
         };
@@ -551,7 +560,11 @@ impl Ranges {
             .skip_while(|hint| *hint == piece.low)
             .take_while(|hint| piece.high.is_none_or(|high| *hint < high));
         let off = |hint: &str| (self.frame.position(hint, piece.from) - target).abs();
-        inside.map(|hint| (off(hint), hint)).filter(|(off, _)| *off <= tolerance).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, hint)| hint)
+        inside
+            .map(|hint| (off(hint), hint))
+            .filter(|(off, _)| *off <= tolerance)
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, hint)| hint)
     }
 }
 

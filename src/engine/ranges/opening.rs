@@ -76,5 +76,10 @@ pub(super) fn thinned<T>(boundaries: Vec<T>, max: usize) -> Vec<T> {
     if len <= max {
         return boundaries;
     }
-    boundaries.into_iter().enumerate().filter(|(at, _)| at * max / len != (at + 1) * max / len).map(|(_, b)| b).collect()
+    boundaries
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| at * max / len != (at + 1) * max / len)
+        .map(|(_, b)| b)
+        .collect()
 }

@@ -27,7 +27,9 @@ pub(in crate::engine) mod shapes {
                 "hive-dense" => format!("t/{}", hive(index, 4)),
                 "zipf" => zipf(&mut rng),
                 "unicode" => unicode(&mut rng),
-                "long-prefix" => format!("{}{:012x}", "common-prefix/abcdef0123456789".repeat(10), rng.u64(..) >> 16),
+                "long-prefix" => {
+                    format!("{}{:012x}", "common-prefix/abcdef0123456789".repeat(10), rng.u64(..) >> 16)
+                }
                 "huge-key" if index == versions / 20 => {
                     let count = u32::try_from(versions / 10).unwrap();
                     keys.insert(format!("{index:08}-huge"), count);
@@ -35,14 +37,37 @@ pub(in crate::engine) mod shapes {
                     format!("{index:08}-small")
                 }
                 "huge-key" => format!("{index:08}"),
-                "deep" if rng.f64() < 0.02 => format!("{}/{:05}", ["a", "logs", "z", "tmp"][rng.usize(..4)], rng.u32(..99999)),
+                "deep" if rng.f64() < 0.02 => {
+                    format!("{}/{:05}", ["a", "logs", "z", "tmp"][rng.usize(..4)], rng.u32(..99999))
+                }
                 "deep" => format!("data/team/project/raw/2024/{:010}.json", rng.u32(..)),
                 "uuid" => {
                     let (a, b) = (rng.u64(..), rng.u64(..));
-                    format!("users/{:08x}-{:04x}-{:04x}-{:012x}/avatar.png", a >> 32, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff)
+                    format!(
+                        "users/{:08x}-{:04x}-{:04x}-{:012x}/avatar.png",
+                        a >> 32,
+                        a & 0xffff,
+                        b >> 48,
+                        b & 0xffff_ffff_ffff
+                    )
                 }
-                "base64" => (0..20).map(|_| char::from(*rng.choice(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_").unwrap())).collect(),
-                "dates" => format!("{}-{:02}-{:02}T{:02}:{:02}:{:02}.log", 2018 + index % 7, rng.u32(1..13), rng.u32(1..29), rng.u32(..24), rng.u32(..60), rng.u32(..60)),
+                "base64" => (0..20)
+                    .map(|_| {
+                        char::from(
+                            *rng.choice(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+                                .unwrap(),
+                        )
+                    })
+                    .collect(),
+                "dates" => format!(
+                    "{}-{:02}-{:02}T{:02}:{:02}:{:02}.log",
+                    2018 + index % 7,
+                    rng.u32(1..13),
+                    rng.u32(1..29),
+                    rng.u32(..24),
+                    rng.u32(..60),
+                    rng.u32(..60)
+                ),
                 other => panic!("{other}"),
             };
             index += 1;
@@ -60,7 +85,9 @@ pub(in crate::engine) mod shapes {
         let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         format!(
             "table=events/year={}/month={:02}/day={day:02}/hour={:02}/part-{part:05}-{hash:08x}.parquet",
-            2015 + month / 12, month % 12 + 1, hour % 24
+            2015 + month / 12,
+            month % 12 + 1,
+            hour % 24
         )
     }
 
@@ -69,7 +96,9 @@ pub(in crate::engine) mod shapes {
         let tenant = rank.wrapping_mul(2_654_435_761) % 10_000;
         format!(
             "tenant={tenant}/year={}/month={:02}/{:08x}.json",
-            2018 + rng.u32(..7), rng.u32(1..13), rng.u32(..)
+            2018 + rng.u32(..7),
+            rng.u32(1..13),
+            rng.u32(..)
         )
     }
 
@@ -204,7 +233,13 @@ fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -
     }
     assert_eq!(ranges.next_task(), Task::Done);
     assert!(seen.iter().all(|n| *n == 1), "every version exactly once");
-    Took { time: now as f64 / 1e6, requests, splits: ranges.splits(), levels: ranges.levels, in_vain: ranges.wasted }
+    Took {
+        time: now as f64 / 1e6,
+        requests,
+        splits: ranges.splits(),
+        levels: ranges.levels,
+        in_vain: ranges.wasted,
+    }
 }
 
 /// Latencies with a mean of 1, by chance.
@@ -220,16 +255,47 @@ fn lognormal(seed: u64) -> impl FnMut() -> f64 {
 #[test]
 fn figures() {
     let only = std::env::var("SHAPE").ok();
-    let sizes: Vec<(u64, usize)> = std::env::var("SIZES").map_or(vec![(1000, 16), (1000, 64), (10_000, 64)], |t| t.split(",").map(|p| { let (a, b) = p.split_once("x").unwrap(); (a.parse().unwrap(), b.parse().unwrap()) }).collect()); for (pages, listers) in sizes {
-        for shape in ["hex", "sequence", "hive", "hive-dense", "zipf", "unicode", "long-prefix", "deep", "huge-key", "uuid", "base64", "dates"] {
-            if only.as_ref().is_some_and(|only| only != shape) { continue; }
+    let sizes: Vec<(u64, usize)> =
+        std::env::var("SIZES").map_or(vec![(1000, 16), (1000, 64), (10_000, 64)], |t| {
+            t.split(",")
+                .map(|p| {
+                    let (a, b) = p.split_once("x").unwrap();
+                    (a.parse().unwrap(), b.parse().unwrap())
+                })
+                .collect()
+        });
+    for (pages, listers) in sizes {
+        for shape in [
+            "hex",
+            "sequence",
+            "hive",
+            "hive-dense",
+            "zipf",
+            "unicode",
+            "long-prefix",
+            "deep",
+            "huge-key",
+            "uuid",
+            "base64",
+            "dates",
+        ] {
+            if only.as_ref().is_some_and(|only| only != shape) {
+                continue;
+            }
             let bucket = Bucket::new(shapes::keys(shape, pages * PAGE as u64, 1));
             let alone = bucket.entries.len().div_ceil(PAGE) as f64;
-            for (name, took) in [("rounds", simulate(&bucket, listers, || 1.0)), ("lognormal", simulate(&bucket, listers, lognormal(1)))] {
+            for (name, took) in [
+                ("rounds", simulate(&bucket, listers, || 1.0)),
+                ("lognormal", simulate(&bucket, listers, lognormal(1))),
+            ] {
                 println!(
                     "{pages:6} {listers:3} {shape:12} {name:9} speed-up {:5.1} ({:.2})  extra {:4.1} %  splits {} levels {} in vain {}",
-                    alone / took.time, alone / took.time / listers as f64,
-                    (took.requests as f64 / alone - 1.0) * 100.0, took.splits, took.levels, took.in_vain,
+                    alone / took.time,
+                    alone / took.time / listers as f64,
+                    (took.requests as f64 / alone - 1.0) * 100.0,
+                    took.splits,
+                    took.levels,
+                    took.in_vain,
                 );
             }
         }
