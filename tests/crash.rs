@@ -123,7 +123,7 @@ fn compare(test: &str, faults: &Faults) {
 }
 
 /// Returns the number of ranges that were listed.
-fn compare_as(test: &str, faults: &Faults, plan: &Plan, limits: &str) -> u64 {
+fn compare_as(test: &str, faults: &Faults, plan: &Plan, limits: &str) -> u32 {
     let (rounds, mut chance) = (kills(), chance(test));
     let job_of = |world: &World| world.job(&format!("{limits}{}", plan.yaml()));
     let undisturbed = World::new(bucket(rounds));

@@ -431,7 +431,7 @@ fn keys_in_the_order_of_utf16_are_76_with_the_way_out() {
         assert!(world.count() > 0);
         let job =
             world.job(&format!("scope: {{ page_size: {page_size}, listing: sequential }}\n{EVERYTHING}"));
-        world.run(&job).expect(75).says(&["scope.listing"]);
+        world.run(&job).expect(65).says(&["scope.listing"]);
         world.call(&["run", job.to_str().unwrap(), "--yes", "--restart"]).expect(0);
         assert_eq!(world.count(), 0);
     }

@@ -378,8 +378,8 @@ fn plan(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u64>) -> 
         }
         Err(PageFault::Order(fault)) => {
             let hint = if is_utf16_order(&fault) {
-                "The keys seem to be in the order of their UTF-16 code units; `scope: { listing: sequential }` \
-                 lists such a server, one page after the other"
+                "The keys seem to be in the order of their UTF-16 code units: `scope: { listing: sequential }` \
+                 lists such a server, page after page; begin anew with --restart"
             } else {
                 "Where somebody changed that key meanwhile, begin anew with --restart"
             };

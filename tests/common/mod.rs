@@ -196,7 +196,7 @@ impl World {
     }
 
     /// The number of ranges that the current run listed: one for each prefix, and one for each split.
-    pub fn ranges(&self) -> u64 {
+    pub fn ranges(&self) -> u32 {
         let checkpoint = rusqlite::Connection::open(self.files().checkpoint).unwrap();
         checkpoint.query_row("SELECT count(*) FROM range", [], |row| row.get(0)).unwrap()
     }
