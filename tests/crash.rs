@@ -120,8 +120,13 @@ fn killed_again_and_again(world: &World, job: &Path, rounds: u32, chance: &mut f
 
 /// The same bucket swept without and with kills.
 fn compare(test: &str, faults: &Faults) {
-    let (rounds, plan, mut chance) = (kills(), plan(), chance(test));
-    let job_of = |world: &World| world.job(&format!("{LIMITS}{}", plan.yaml()));
+    compare_as(test, faults, &plan(), LIMITS);
+}
+
+/// Returns the number of ranges that were listed.
+fn compare_as(test: &str, faults: &Faults, plan: &Plan, limits: &str) -> u32 {
+    let (rounds, mut chance) = (kills(), chance(test));
+    let job_of = |world: &World| world.job(&format!("{limits}{}", plan.yaml()));
     let undisturbed = World::new(bucket(rounds));
     undisturbed.run(&job_of(&undisturbed)).expect(0);
     let world = World::with_faults(bucket(rounds), faults.clone());
@@ -135,7 +140,7 @@ fn compare(test: &str, faults: &Faults) {
     assert_eq!(audit.len(), wanted.len(), "lines of the audit");
     assert_eq!(comparable(&audit), comparable(&wanted));
     // Entry by entry, with the times of this very bucket, and every delete within the plan.
-    check_sweep(&world, &before, &plan, false);
+    check_sweep(&world, &before, plan, false);
     // Every command went on with the same run. One that was killed before its run was made the
     // current one leaves a checkpoint without any work in it.
     let current = world.files().run_id;
@@ -143,11 +148,20 @@ fn compare(test: &str, faults: &Faults) {
         let totals = Snapshot::open(&other.checkpoint).unwrap().totals().unwrap();
         assert_eq!(totals.listed().versions, 0, "{other:?}");
     }
+    world.ranges()
 }
 
 #[test]
 fn killed_at_random_instants_a_run_ends_as_if_nothing_had_happened() {
     compare("kills", &slow());
+}
+
+#[test]
+fn killed_while_many_listers_divide_their_ranges_a_run_ends_as_if_nothing_had_happened() {
+    let limits = "limits: { versions_per_second: 400, concurrency: 4, list_concurrency: 12 }\n";
+    let plan = Plan { prefixes: Vec::new(), page_size: Some(7), ..plan() };
+    let ranges = compare_as("kills and splits", &trouble(), &plan, limits);
+    assert!(ranges > 10, "{ranges} ranges");
 }
 
 fn trouble() -> Faults {

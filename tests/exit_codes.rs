@@ -419,6 +419,25 @@ fn a_listing_out_of_order_is_76_and_nothing_is_deleted() {
 }
 
 #[test]
+fn keys_in_the_order_of_utf16_are_76_with_the_way_out() {
+    let seed = Seed { key_shape: KeyShape::Unicode, ..plain(60, 3) };
+    let personality = Personality { utf16_order: true, ..Personality::default() };
+    for page_size in [4, 1000] {
+        let seeds = vec![seed.clone()];
+        let world = World::with(Config { seeds, personality: personality.clone(), ..Config::default() });
+        let job = world.job(&format!("scope: {{ page_size: {page_size} }}\n{EVERYTHING}"));
+        world.run(&job).expect(76).says(&["UTF-16", "listing: sequential"]);
+        // In the order of bytes some of these pages are as they should be; the job named keys of them.
+        assert!(world.count() > 0);
+        let job =
+            world.job(&format!("scope: {{ page_size: {page_size}, listing: sequential }}\n{EVERYTHING}"));
+        world.run(&job).expect(65).says(&["scope.listing"]);
+        world.call(&["run", job.to_str().unwrap(), "--yes", "--restart"]).expect(0);
+        assert_eq!(world.count(), 0);
+    }
+}
+
+#[test]
 fn versioning_that_was_suspended_meanwhile_is_76() {
     let world = World::new(plain(150, 3));
     let job = world.job(&format!("{SLOWLY}{EVERYTHING}"));

@@ -10,7 +10,8 @@ use common::oracle::{Plan, Rule};
 use common::{BUCKET, World, mixed, plain, ref_of};
 use s3sweep::model::{Kind, VersioningStatus};
 use s3sweep::sandbox::{
-    Config, Effect, Faults, KeyErrors, KeyShape, Latency, Operation, Personality, Seed, SeedItem,
+    Config, CutListings, Effect, Faults, KeyErrors, KeyShape, Latency, Operation, Personality, Resets, Seed,
+    SeedItem, When,
 };
 
 const OLD_VERSIONS: Rule = Rule {
@@ -228,6 +229,65 @@ fn small_pages_of_every_personality_end_inside_keys() {
         let plan = Plan { page_size: Some(3), ..Plan::of(&[OLD_VERSIONS, orphans()]) };
         sweep(&world_like(&personality, 30), &plan);
     }
+}
+
+#[test]
+fn many_listers_divide_ranges_and_come_to_the_same_end() {
+    let mut divided = 0;
+    for (round, (name, personality)) in personalities().into_iter().enumerate() {
+        let shapes = [KeyShape::Hive, KeyShape::Flat, KeyShape::Unicode];
+        let seed = Seed { key_shape: shapes[round % 3], ..mixed(160) };
+        let (seeds, is_grouped) = (vec![seed], personality.grouped_pages);
+        let slow =
+            |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 0, sigma: 0.0 };
+        let latency = vec![slow(Operation::ListObjectVersions, 8), slow(Operation::DeleteObjects, 3)];
+        let faults = Faults {
+            latency,
+            resets: vec![Resets { operation: None, share: 0.02, when: When::BeforeApplying }],
+            cut_listings: Some(CutListings { share: 0.02, at_byte: None }),
+            ..Faults::default()
+        };
+        let world = World::with(Config { seeds, personality, faults, ..Config::default() });
+        // Pages of grouped entries that are cut inside keys keep more than the oracle says.
+        let page_size = Some(if is_grouped { 1000 } else { 6 });
+        let plan = Plan { page_size, ..if round % 2 == 0 { tidy() } else { Plan::of(&[everything()]) } };
+        sweep(&world, &plan);
+        println!("{name}: {} ranges", world.ranges());
+        divided += world.ranges() - 1;
+    }
+    assert!(divided > 60, "ranges were divided {divided} times only");
+}
+
+#[test]
+fn one_page_costs_one_request() {
+    let world = World::new(plain(40, 3));
+    sweep(&world, &Plan::of(&[everything()]));
+    assert_eq!((world.requests(Operation::ListObjectVersions), world.ranges()), (1, 1));
+}
+
+#[test]
+fn a_server_with_keys_in_the_order_of_utf16_is_listed_sequentially() {
+    let seed = Seed { key_shape: KeyShape::Unicode, ..mixed(60) };
+    let bounds = [None, Some("data/\u{ff5e}wave-1"), Some("data/\u{1f600}"), Some("data/日")];
+    let utf16 = Personality { utf16_order: true, ..Personality::default() };
+    let grouped = Personality { utf16_order: true, grouped_pages: true, ..Personality::default() };
+    for (round, from) in bounds.into_iter().enumerate() {
+        for to in [None, Some("data/\u{ff5e}wave-4"), Some("data/\u{1f600}smile-3"), Some("logs/")] {
+            if from.zip(to).is_some_and(|(from, to)| from >= to) {
+                continue;
+            }
+            let (personality, page_size) =
+                if round % 2 == 0 { (utf16.clone(), Some(7)) } else { (grouped.clone(), None) };
+            let world = World::with(Config { seeds: vec![seed.clone()], personality, ..Config::default() });
+            let (from_key, to_key) = (from.map(String::from), to.map(String::from));
+            let plan = Plan { sequential: true, from_key, to_key, page_size, ..Plan::of(&[everything()]) };
+            assert!(sweep(&world, &plan) > 0, "{from:?} to {to:?}");
+            assert_eq!(world.ranges(), 1);
+        }
+    }
+    // In the order of bytes it works too.
+    let plan = Plan { sequential: true, page_size: Some(7), ..tidy() };
+    sweep(&World::new(seed), &plan);
 }
 
 #[test]

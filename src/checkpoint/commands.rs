@@ -8,7 +8,7 @@ use super::rows::{Count, phase_number};
 use super::store::{FRESH_BATCHES_MAX, RangeBooks, Store};
 use super::values::{
     Amount, BATCH_ITEMS_MAX, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX,
-    Sample, StateRow,
+    Sample, Split, StateRow,
 };
 use crate::model::{Key, Kind, Phase, VersionId};
 
@@ -52,7 +52,70 @@ pub(super) fn add_ranges(store: &mut Store, ranges: Vec<NewRange>) -> Result<Vec
 
 pub(super) fn commit_page(store: &mut Store, page: PageCommit) -> Result<(), Fault> {
     let books = check_page(store, &page)?;
-    let mut encoded = EncodedPage::of(store, &page).map_err(Fault::Own)?;
+    let encoded = EncodedPage::of(store, &page).map_err(Fault::Own)?;
+    write_page(store, page, books, encoded)
+}
+
+/// A split that cannot be committed spoils everything behind it: pages of the victim that end at the
+/// cut would leave out what lies behind.
+pub(super) fn commit_split(store: &mut Store, split: Split) -> Result<(), Fault> {
+    try_split(store, split).map_err(|fault| match fault {
+        Fault::Own(error) => Fault::Fatal(error),
+        other => other,
+    })
+}
+
+fn try_split(store: &mut Store, split: Split) -> Result<(), Fault> {
+    let Split { victim, page } = split;
+    let cut = check_split(store, victim, &page.range)?;
+    let id = page.range.id;
+    store.ranges.insert(id, RangeBooks::default());
+    let books = check_page(store, &page)?;
+    let encoded = EncodedPage::of(store, &page).map_err(Fault::Own)?;
+    store.touch();
+    let sql = "UPDATE range SET hi = ?2 WHERE id = ?1";
+    store.connection.prepare_cached(sql)?.execute(params![victim, cut.as_bytes()])?;
+    let sql = "INSERT INTO range (id, prefix) VALUES (?1, ?2)";
+    store.connection.prepare_cached(sql)?.execute(params![id, page.range.prefix.as_bytes()])?;
+    write_page(store, page, books, encoded)
+}
+
+/// Checks that the new range is the part of the victim behind the cut, and that the victim has not
+/// gone past it.
+fn check_split(store: &Store, victim: i64, new: &RangeRow) -> Result<Key, Fault> {
+    let fault = |what: &str| own_bug(format!("range {victim} is not divided: {what}"));
+    if store.ranges.get(&victim).is_none_or(|books| books.done) {
+        return fault("it is done, or is not there");
+    }
+    if store.ranges.contains_key(&new.id) {
+        return fault(&format!("there is a range {} already", new.id));
+    }
+    let Some(cut) = new.lo.clone() else { return fault("the new range has no beginning") };
+    let sql = "SELECT prefix, lo, hi, cursor_key FROM range WHERE id = ?1";
+    let bounds = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(Vec<u8>, [Option<Vec<u8>>; 3])> {
+        Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]))
+    };
+    let (prefix, [lo, hi, cursor]) = store.connection.prepare_cached(sql)?.query_row([victim], bounds)?;
+    let at = cut.as_bytes();
+    if prefix != new.prefix.as_bytes()
+        || lo.is_some_and(|lo| *lo >= *at)
+        || hi.as_ref().is_some_and(|hi| **hi <= *at)
+        || cursor.is_some_and(|cursor| *cursor > *at)
+    {
+        return fault("the cut is not ahead of its cursor and within it");
+    }
+    if hi.is_some_and(|hi| new.hi.as_ref().is_none_or(|new| *new.as_bytes() > *hi)) {
+        return fault("the new range goes beyond it");
+    }
+    Ok(cut)
+}
+
+fn write_page(
+    store: &mut Store,
+    page: PageCommit,
+    books: RangeBooks,
+    mut encoded: EncodedPage,
+) -> Result<(), Fault> {
     store.touch();
     write_range(store, &page.range, &encoded.state)?;
     write_tails(store, &page.range, &encoded.tails)?;

@@ -41,7 +41,7 @@ pub use snapshot::{FileSizes, Progress, Snapshot};
 pub use state_dir::{RunFiles, StateDir};
 pub use values::{
     Amount, BATCH_ITEMS_MAX, ClaimedBatch, Claims, Counter, FailureRow, HeldItem, Mode, NewBatch, NewRange,
-    PageCommit, RangeRow, Retry, RunHeader, RunState, SAMPLES_PER_RULE_MAX, Sample, Settlement, StateRow,
-    Tail, Totals,
+    PageCommit, RangeRow, Retry, RunHeader, RunState, SAMPLES_PER_RULE_MAX, Sample, Settlement, Split,
+    StateRow, Tail, Totals,
 };
-pub use writer::Checkpoint;
+pub use writer::{Checkpoint, Receipt, Slot};

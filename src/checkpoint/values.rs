@@ -425,6 +425,16 @@ pub struct PageCommit {
     pub requests: Vec<(&'static str, u64)>,
 }
 
+/// The first page of a range that was a part of another: it commits with the other's new end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// The range that ends at `page.range.lo` from now on.
+    pub victim: i64,
+    /// The first page of the new range. Its `lo` lies within the victim and not before its cursor, its
+    /// `hi` is the end that the victim had, or one behind which nothing was found. Its id is new.
+    pub page: PageCommit,
+}
+
 /// A batch handed out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClaimedBatch {

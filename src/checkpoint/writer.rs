@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
-    Amount, Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, StateRow,
-    Totals,
+    Amount, Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, Split,
+    StateRow, Totals,
 };
 use super::{commands, rows};
 use crate::model::{Journal, Timestamp};
@@ -171,6 +171,17 @@ impl Checkpoint {
         self.call(move |store| commands::commit_page(store, page)).await
     }
 
+    /// Waits for a place among the commands. What is put into it is carried out in the order of the
+    /// putting, so that a caller can decide under a lock of its own what it asks for, and let go of the
+    /// lock before the commit.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn reserve(&self) -> Result<Slot, CheckpointError> {
+        let permit = self.commands.clone().reserve_owned().await;
+        permit.map(Slot).map_err(|_| CheckpointError::Closed)
+    }
+
     /// Hands out batches that may be sent at `now`: batches that are due for another try first,
     /// then new ones, oldest first within a range, the ranges taking turns. A batch of latest items
     /// is handed out only after all batches of its elders are settled.
@@ -285,20 +296,8 @@ impl Checkpoint {
         T: Send + 'static,
         W: FnOnce(&mut Store) -> Result<T, Fault> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |store| {
-            let (verdict, value) = match store.map_err(Fault::Own).and_then(work) {
-                Ok(value) => (Ok(()), Ok(value)),
-                Err(Fault::Own(error)) => (Ok(()), Err(error)),
-                Err(fatal) => (Err(fatal), Err(CheckpointError::Closed)),
-            };
-            let reply: Reply = Box::new(move |committed| {
-                // A caller that is gone does not want to know.
-                let _ = answer.send(committed.and(value));
-            });
-            (verdict, reply)
-        });
-        self.commands.send(Command::Work(work)).await.map_err(|_| CheckpointError::Closed)?;
+        let (command, answered) = command(work);
+        self.commands.send(command).await.map_err(|_| CheckpointError::Closed)?;
         answered.await.map_err(|_| CheckpointError::Closed)?
     }
 
@@ -313,6 +312,72 @@ impl Checkpoint {
     pub(super) async fn tamper(&self, work: impl FnOnce(&mut Store) + Send + 'static) {
         let sent = self.commands.send(Command::Tamper(Box::new(work))).await;
         assert!(sent.is_ok());
+    }
+}
+
+/// Work as a command, and where its answer comes.
+fn command<T, W>(work: W) -> (Command, oneshot::Receiver<Result<T, CheckpointError>>)
+where
+    T: Send + 'static,
+    W: FnOnce(&mut Store) -> Result<T, Fault> + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let work: Work = Box::new(move |store| {
+        let (verdict, value) = match store.map_err(Fault::Own).and_then(work) {
+            Ok(value) => (Ok(()), Ok(value)),
+            Err(Fault::Own(error)) => (Ok(()), Err(error)),
+            Err(fatal) => (Err(fatal), Err(CheckpointError::Closed)),
+        };
+        let reply: Reply = Box::new(move |committed| {
+            // A caller that is gone does not want to know.
+            let _ = answer.send(committed.and(value));
+        });
+        (verdict, reply)
+    });
+    (Command::Work(work), answered)
+}
+
+/// A place among the commands of a [`Checkpoint`].
+pub struct Slot(mpsc::OwnedPermit<Command>);
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Slot")
+    }
+}
+
+impl Slot {
+    /// As [`Checkpoint::commit_page`]: takes its turn now, and is durable when the answer comes.
+    #[must_use]
+    pub fn commit_page(self, page: PageCommit) -> Receipt {
+        self.put(move |store| commands::commit_page(store, page))
+    }
+
+    /// Commits the first page of a new range together with the new end of the range that it was a part
+    /// of: takes its turn now, and is durable when the answer comes.
+    #[must_use]
+    pub fn commit_split(self, split: Split) -> Receipt {
+        self.put(move |store| commands::commit_split(store, split))
+    }
+
+    fn put(self, work: impl FnOnce(&mut Store) -> Result<(), Fault> + Send + 'static) -> Receipt {
+        let (command, answered) = command(work);
+        self.0.send(command);
+        Receipt(answered)
+    }
+}
+
+/// A command that has its turn and waits for its commit.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<Result<(), CheckpointError>>);
+
+impl Receipt {
+    /// Waits for the commit.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub async fn committed(self) -> Result<(), CheckpointError> {
+        self.0.await.map_err(|_| CheckpointError::Closed)?
     }
 }
 

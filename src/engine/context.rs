@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::job::Job;
 use crate::model::Timestamp;
-use crate::rules::{PageOrder, Rules};
+use crate::rules::Rules;
 use crate::s3::S3Error;
 
 use super::Ending;
@@ -17,6 +17,7 @@ use super::breaker::{Breaker, Tripped};
 use super::budget::{Budget, Listing};
 use super::caller::Caller;
 use super::errors;
+use super::page::Orders;
 use super::stop::Stop;
 
 /// Planned versions without an outcome at which listing pauses; it goes on at half of it. Keeps the
@@ -34,7 +35,7 @@ pub(super) struct Context {
     pub(super) stop: Arc<Stop>,
     pub(super) budget: Mutex<Budget>,
     pub(super) breaker: Mutex<Breaker>,
-    pub(super) page_order: Mutex<PageOrder>,
+    pub(super) orders: Mutex<Orders>,
     /// The server has no DeleteObjects: every version is deleted by a request of its own.
     pub(super) single_deletes: AtomicBool,
     /// Requests in a row, without one that succeeded between them, that failed in a way that is worth

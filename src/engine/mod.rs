@@ -16,6 +16,7 @@ mod fold_code;
 mod page;
 mod planner;
 mod preflight;
+mod ranges;
 mod run;
 mod session;
 mod settle;

@@ -4,8 +4,8 @@
 use crate::checkpoint::{Amount, Counter, HeldItem, NewBatch, PageCommit, RangeRow, Sample};
 use crate::model::{ActionId, Fate, Item, KeepReason, Key, Marker, Page, Record, RuleId, Timestamp, Version};
 use crate::rules::{
-    Decided, Decision, KeyFold, OrderFault, PageOrder, Place, Rules, Sequenced, after_marker, sequence,
-    within,
+    Decided, Decision, KeyFold, KeyOrders, OrderFault, PageOrder, Place, Rules, Sequenced, after_marker,
+    begins_alike, sequence, within,
 };
 
 use super::batcher::Batcher;
@@ -37,6 +37,41 @@ pub(super) struct PageOptions {
     pub samples_max: usize,
     /// Versions that the job still wants listed; `None` for no limit.
     pub limit_left: Option<u64>,
+    /// Whether a key behind `hi` ends the range. It does not where the server may list others that belong
+    /// to the range behind that key, and nobody else would see them.
+    pub ends_at_hi: bool,
+}
+
+/// How a server orders what it lists, as far as its pages have shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Orders {
+    /// The entries of a page.
+    pub pages: PageOrder,
+    /// Keys.
+    pub keys: KeyOrders,
+}
+
+impl Orders {
+    /// Nothing is known yet.
+    pub(super) const fn new(keys: KeyOrders) -> Self {
+        Self { pages: PageOrder::Undetermined, keys }
+    }
+
+    /// Adds what pages have shown that were read at the same time, somewhere behind `key`.
+    ///
+    /// # Errors
+    /// They contradict each other.
+    pub(super) fn join(&mut self, shown: Self, key: &Key) -> Result<(), OrderFault> {
+        self.pages.join(shown.pages, key)?;
+        self.keys.join(shown.keys, key)
+    }
+}
+
+/// Where the next page of a range begins; `None` for the beginning of its prefix. A lower bound that a
+/// listing in another order than that of bytes must not begin at only says which keys belong.
+pub(super) fn start_of(range: &RangeRow) -> Option<Marker> {
+    let lo = range.lo.clone().filter(begins_alike);
+    range.cursor.clone().or_else(|| lo.map(|key| Marker { key, version_id: None }))
 }
 
 /// Decides the entries of `page`, which was asked for from the cursor of `range`.
@@ -47,15 +82,17 @@ pub(super) fn plan_page(
     mut range: RangeRow,
     page: Page,
     rules: &Rules,
-    order: &mut PageOrder,
+    orders: &mut Orders,
     options: PageOptions,
 ) -> Result<PageCommit, PageFault> {
     let carried = fold_code::decode(range.fold.as_deref()).ok_or(PageFault::State(range.id))?;
     let next = page.next;
-    let mut entries = sequence(page.versions, order)?;
-    let from = range.cursor.clone().or_else(|| range.lo.clone().map(|key| Marker { key, version_id: None }));
+    let from = start_of(&range);
+    orders.keys = orders.keys.after_page(from.as_ref().map(|from| &from.key), &page.versions)?;
+    let keys = orders.keys.in_force();
+    let mut entries = sequence(page.versions, &mut orders.pages, keys)?;
     if let Some(from) = &from {
-        entries = after_marker(entries, from, &range.recent);
+        entries = after_marker(entries, from, &range.recent, keys);
     }
     let recent = recent_ids(&range, &entries, next.as_ref());
     let mut beyond = false;
@@ -64,7 +101,7 @@ pub(super) fn plan_page(
             Place::Inside => true,
             Place::Before => false,
             Place::Beyond => {
-                beyond = true;
+                beyond |= options.ends_at_hi;
                 false
             }
         }
@@ -84,7 +121,7 @@ pub(super) fn plan_page(
         .map(|state| state.key.clone())
         .or_else(|| range.cursor.as_ref().map(|cursor| cursor.key.clone()));
     let mut planned = Planned::new(&mut range, open_key, carried.key_rules, options, held_place);
-    let fold = planned.run(entries, KeyFold::new(carried.fold), rules, ends && !cut)?;
+    let fold = planned.run(entries, KeyFold::new(carried.fold).ordered(keys), rules, ends && !cut)?;
     // A marker without a version id goes on behind all entries of its key, seen or not.
     let leaves_key = next.as_ref().is_some_and(|next| {
         next.version_id.is_none() && fold.state().is_some_and(|state| state.key == next.key)

@@ -1,71 +1,249 @@
-//! Listing: one range is listed by one lister, page after page; a page's decisions, the place of
-//! the next page and the state of the open key commit together.
+//! Listing: each range is listed by one lister, page after page; a page's decisions, the place of the
+//! next page and the state of the open key commit together. Listers without a range divide the others'.
+//!
+//! A page is planned and handed to the checkpoint under its range's lock, and the range's end is read
+//! under that lock. Whoever divides a range holds its lock from reading its end to handing over the
+//! split. The order in which the checkpoint gets pages and splits is therefore the order in which they
+//! were decided, and a page that was under way while its range was divided needs no recall. Locks are
+//! let go before the commit is waited for, so that one transaction serves many listers.
 
-use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering as Atomic;
 use std::sync::{Arc, Mutex};
 
-use crate::checkpoint::RangeRow;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+
+use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow, Split};
 use crate::job::Audit;
-use crate::model::{Class, Marker, Page};
+use crate::model::{Class, Key, Marker, Page};
 use crate::retry::{self, Durable};
+use crate::rules::{KeyOrder, OrderFault, ends_alike};
 use crate::s3::{ListVersions, Operation, S3Error};
 
 use super::Ending;
 use super::context::{Context, PENDING_HIGH_WATER, locked};
-use super::page::{PageFault, PageOptions, plan_page};
+use super::page::{PageFault, PageOptions, plan_page, start_of};
+use super::ranges::{Found, Level as KeyLevel, Open, Probe, Ranges, Seen, Task, Verdict};
 use super::stop::Level;
 
+/// The id of a range that has none yet.
+const NOT_NUMBERED: i64 = 0;
 /// Examples of each rule that one page hands in for the plan.
 const SAMPLES_PER_PAGE: usize = 3;
 
-/// Ranges that wait for a lister.
-pub(super) type Queue = Arc<Mutex<VecDeque<RangeRow>>>;
+/// What the listers of a run share.
+pub(super) struct Listing {
+    /// Who lists what.
+    ranges: Mutex<Ranges>,
+    /// Ranges that no lister has begun in this process.
+    parked: Mutex<HashMap<i64, RangeRow>>,
+    /// Held from planning a page of a range to handing it to the checkpoint.
+    locks: Mutex<HashMap<i64, Arc<AsyncMutex<()>>>>,
+    /// Bumped when a lister without work may find some.
+    changed: watch::Sender<u64>,
+    /// Whether listing pauses at the high-water mark of planned versions, which makes sense only where
+    /// somebody carries them out.
+    bounded: bool,
+}
 
-/// Lists ranges until none is left or the run is told to stop. `bounded` pauses at the high-water
-/// mark of planned versions, which makes sense only where somebody carries them out.
-pub(super) async fn list_ranges(ctx: Arc<Context>, queue: Queue, bounded: bool) {
-    loop {
-        let next = locked(&queue).pop_front();
-        let Some(range) = next else { return };
-        if list_range(&ctx, range, bounded).await.is_none() {
+impl Listing {
+    /// Of these ranges, by so many listers.
+    pub(super) fn new(rows: Vec<RangeRow>, listers: usize, bounded: bool) -> Self {
+        let next_id = rows.iter().map(|row| row.id).max().unwrap_or(0) + 1;
+        let rows: Vec<RangeRow> = rows.into_iter().filter(|row| !row.done).collect();
+        let open = |row: &RangeRow| Open {
+            id: row.id,
+            scope: row.prefix.clone(),
+            lo: row.lo.clone(),
+            hi: row.hi.clone(),
+            cursor: row.cursor.as_ref().map(|cursor| cursor.key.clone()),
+        };
+        Self {
+            ranges: Mutex::new(Ranges::new(listers, rows.iter().map(open).collect(), next_id)),
+            locks: Mutex::new(rows.iter().map(|row| (row.id, Arc::default())).collect()),
+            parked: Mutex::new(rows.into_iter().map(|row| (row.id, row)).collect()),
+            changed: watch::Sender::new(0),
+            bounded,
+        }
+    }
+
+    /// Whether nothing is left to list.
+    pub(super) fn is_done(&self) -> bool {
+        locked(&self.ranges).live() == 0
+    }
+
+    /// `None` where the range is done.
+    async fn lock(&self, range: i64) -> Option<OwnedMutexGuard<()>> {
+        let lock = locked(&self.locks).get(&range).cloned()?;
+        Some(lock.lock_owned().await)
+    }
+
+    /// Tells the listers without work, and those who watch, that something has changed.
+    fn bump(&self, ctx: &Context) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+        let ranges = locked(&self.ranges);
+        ctx.caller.metrics.ranges(ranges.live(), ranges.splits());
+    }
+
+    /// Decides what a probe came to. A new range is returned with its lock held, which nobody else can
+    /// have had: its first page must be the first that the checkpoint hears of it.
+    fn land(&self, probe: &Probe, victim: Option<i64>, found: &Found) -> Option<(Open, OwnedMutexGuard<()>)> {
+        let lock = Arc::new(AsyncMutex::new(()));
+        let held = Arc::clone(&lock).try_lock_owned().ok()?;
+        let mut ranges = locked(&self.ranges);
+        let new = ranges.land(probe, victim, found)?;
+        locked(&self.locks).insert(new.id, lock);
+        Some((new, held))
+    }
+
+    /// A page of a range was handed to the checkpoint.
+    fn handed_over(&self, commit: &Handed, seen: &Seen) {
+        locked(&self.ranges).page(commit.id, seen, commit.cursor.as_ref(), commit.done);
+        if commit.done {
+            locked(&self.locks).remove(&commit.id);
+        }
+    }
+}
+
+/// Lists until nothing is left or the run is told to stop.
+pub(super) async fn list_ranges(ctx: Arc<Context>, listing: Arc<Listing>) {
+    let mut changed = listing.changed.subscribe();
+    while ctx.stop.level() == Level::Run {
+        changed.borrow_and_update();
+        let task = locked(&listing.ranges).next_task();
+        let range = match task {
+            Task::Adopt(id) => locked(&listing.parked).remove(&id),
+            Task::Probe(probe) => match divide(&ctx, &listing, &probe).await {
+                Some(range) => range,
+                None => return,
+            },
+            Task::Level(level) => {
+                look_at_level(&ctx, &listing, &level).await;
+                None
+            }
+            Task::Wait => {
+                tokio::select! {
+                    changed = changed.changed() => if changed.is_err() { return },
+                    () = ctx.stop.reached(Level::Drain) => return,
+                }
+                None
+            }
+            Task::Done => return,
+        };
+        if let Some(range) = range
+            && list_range(&ctx, &listing, range).await.is_none()
+        {
             return;
         }
     }
 }
 
 /// `None` where the run stops before the range is done.
-async fn list_range(ctx: &Context, mut range: RangeRow, bounded: bool) -> Option<()> {
+async fn list_range(ctx: &Context, listing: &Listing, mut range: RangeRow) -> Option<()> {
     while !range.done {
-        if bounded {
+        if listing.bounded {
             wait_for_room(ctx).await;
         }
         if ctx.stop.level() >= Level::Drain {
             return None;
         }
         let limit_left =
-            ctx.job.scope.limit.map(|limit| limit.saturating_sub(ctx.listed.load(Ordering::Acquire)));
+            ctx.job.scope.limit.map(|limit| limit.saturating_sub(ctx.listed.load(Atomic::Acquire)));
         if limit_left == Some(0) {
             return Some(());
         }
         // A page that was asked for and not committed loses nothing: it is asked for again.
+        let from = start_of(&range);
         let page = tokio::select! {
-            page = fetch(ctx, &range) => page?,
+            page = fetch(ctx, &range.prefix, from.as_ref()) => page?,
             () = ctx.stop.reached(Level::Drain) => return None,
         };
-        range = commit(ctx, range, page, limit_left).await?;
+        range = commit(ctx, listing, range, page, limit_left).await?;
     }
     Some(())
 }
 
-/// The next page of a range; tries as long as the run goes on.
-async fn fetch(ctx: &Context, range: &RangeRow) -> Option<Page> {
-    let from = range.cursor.clone().or_else(|| range.lo.clone().map(|key| Marker { key, version_id: None }));
-    let request = ListVersions {
-        prefix: range.prefix.as_bytes(),
-        from: from.as_ref(),
-        page_size: ctx.job.scope.page_size,
+/// Asks for a page behind a split point. Where it shows that the range that holds the point can be
+/// divided there, the new range is returned, its first page committed. `None` where the run stops.
+async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Option<RangeRow>> {
+    if listing.bounded {
+        wait_for_room(ctx).await;
+    }
+    let from = Marker { key: probe.at.clone(), version_id: None };
+    let page = tokio::select! {
+        page = fetch(ctx, &probe.scope, Some(&from)) => page?,
+        () = ctx.stop.reached(Level::Drain) => return None,
     };
+    let first =
+        page.versions.iter().map(|version| &version.key).filter(|key| **key > probe.at).min().cloned();
+    let found = Found { first, is_truncated: page.next.is_some() };
+    let seen = seen_of(&page);
+    let slot = match ctx.checkpoint.reserve().await {
+        Ok(slot) => slot,
+        Err(error) => {
+            ctx.checkpoint_failed(&error);
+            return None;
+        }
+    };
+    // The range that holds the point may be divided, or done, while its lock is waited for.
+    let victim = loop {
+        let home = locked(&listing.ranges).home(&probe.scope, &probe.at);
+        let Some(home) = home else { break None };
+        let Some(lock) = listing.lock(home).await else { continue };
+        if locked(&listing.ranges).home(&probe.scope, &probe.at) == Some(home) {
+            break Some((home, lock));
+        }
+    };
+    let home = victim.as_ref().map(|(id, _)| *id);
+    let verdict = locked(&listing.ranges).verdict(probe, home, &found);
+    let (Some((victim, victim_lock)), Verdict::Split { hi }) = (victim, verdict) else {
+        listing.land(probe, home, &found);
+        listing.bump(ctx);
+        return Some(None);
+    };
+    // The victim keeps its end until the page is planned: a page that cannot be taken changes nothing.
+    let part = NewRange { prefix: probe.scope.clone(), lo: Some(probe.at.clone()), hi };
+    let mut planned = plan(ctx, RangeRow::new(NOT_NUMBERED, part), page, None)?;
+    let Some((new, new_lock)) = listing.land(probe, home, &found) else {
+        ctx.stop.abort(Ending::Bug("a range changed while its lock was held: please report it".into()));
+        return None;
+    };
+    planned.range.id = new.id;
+    let (handed, range) = (Handed::of(&planned), planned.range.clone());
+    let receipt = slot.commit_split(Split { victim, page: planned });
+    listing.handed_over(&handed, &seen);
+    drop((victim_lock, new_lock));
+    listing.bump(ctx);
+    handed.committed(ctx, receipt.committed().await).then_some(Some(range))
+}
+
+/// Lists the names below a level, for where to divide: what is not known does no harm.
+async fn look_at_level(ctx: &Context, listing: &Listing, level: &KeyLevel) {
+    let client = &ctx.caller.client;
+    let prefix = level.prefix.as_bytes();
+    let call =
+        ctx.caller.call(Operation::ListObjectVersions, 0, Some(&ctx.stop), || client.list_level(prefix));
+    let (children, is_whole) = match call.await {
+        Ok(Some(names)) => (names.prefixes, names.is_whole),
+        Ok(None) => (Vec::new(), false),
+        Err(error) => {
+            tracing::debug!("a level was not listed by delimiter: {error}");
+            (Vec::new(), false)
+        }
+    };
+    locked(&listing.ranges).level(level, children, is_whole);
+    listing.bump(ctx);
+}
+
+/// Some keys of a page.
+fn seen_of(page: &Page) -> Seen {
+    Seen::of(page.versions.iter().map(|version| &version.key))
+}
+
+/// A page; tries as long as the run goes on.
+async fn fetch(ctx: &Context, prefix: &Key, from: Option<&Marker>) -> Option<Page> {
+    let request = ListVersions { prefix: prefix.as_bytes(), from, page_size: ctx.job.scope.page_size };
     let began = ctx.now();
     for round in 1.. {
         let answer = ctx
@@ -101,63 +279,146 @@ fn exhausted(error: &S3Error, round: u32) -> bool {
     error.tries_max.is_some_and(|max| round >= max)
 }
 
+/// What is remembered of a page that was handed to the checkpoint.
+struct Handed {
+    id: i64,
+    cursor: Option<Key>,
+    done: bool,
+    listed: u64,
+    kept: u64,
+    planned: u64,
+}
+
+impl Handed {
+    fn of(commit: &PageCommit) -> Self {
+        let sum = |wanted: fn(&Counter) -> bool| {
+            let chosen = commit.tallies.iter().filter(|(counter, _)| wanted(counter));
+            chosen.map(|(_, amount)| amount.versions).sum()
+        };
+        Self {
+            id: commit.range.id,
+            cursor: commit.range.cursor.as_ref().map(|cursor| cursor.key.clone()),
+            done: commit.range.done,
+            listed: sum(|counter| *counter == Counter::Listed),
+            kept: sum(|counter| matches!(counter, Counter::Kept(_))),
+            planned: sum(|counter| matches!(counter, Counter::Planned(_))),
+        }
+    }
+
+    /// Counts the page once it is durable; `false` where that ends the run.
+    fn committed(&self, ctx: &Context, committed: Result<(), CheckpointError>) -> bool {
+        if let Err(error) = committed {
+            ctx.checkpoint_failed(&error);
+            return false;
+        }
+        ctx.listed.fetch_add(self.listed, Atomic::AcqRel);
+        ctx.caller.metrics.page(self.kept, self.planned);
+        ctx.bump();
+        true
+    }
+}
+
 /// Decides and commits a page; `None` where that ends the run.
-async fn commit(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u64>) -> Option<RangeRow> {
+async fn commit(
+    ctx: &Context,
+    listing: &Listing,
+    mut range: RangeRow,
+    page: Page,
+    limit_left: Option<u64>,
+) -> Option<RangeRow> {
+    let seen = seen_of(&page);
+    let slot = match ctx.checkpoint.reserve().await {
+        Ok(slot) => slot,
+        Err(error) => {
+            ctx.checkpoint_failed(&error);
+            return None;
+        }
+    };
+    let lock = listing.lock(range.id).await;
+    range.hi = locked(&listing.ranges).hi(range.id);
+    let planned = plan(ctx, range, page, limit_left)?;
+    let (handed, range) = (Handed::of(&planned), planned.range.clone());
+    let receipt = slot.commit_page(planned);
+    listing.handed_over(&handed, &seen);
+    drop(lock);
+    listing.bump(ctx);
+    handed.committed(ctx, receipt.committed().await).then_some(range)
+}
+
+/// Decides a page; `None` where that ends the run.
+fn plan(ctx: &Context, range: RangeRow, page: Page, limit_left: Option<u64>) -> Option<PageCommit> {
     let options = PageOptions {
         at: ctx.now(),
         audit_kept: ctx.job.report.audit == Audit::Full,
         samples_max: SAMPLES_PER_PAGE,
         limit_left,
+        // What the listing of a part leaves out in an order that is not that of bytes shows in the part
+        // behind it; behind the job's own bound there is none.
+        ends_at_hi: range.hi.as_ref().is_none_or(ends_alike) || range.hi != ctx.job.scope.to_key,
     };
-    let before = (range.listed, range.kept, range.planned);
-    let commit = {
-        let mut order = locked(&ctx.page_order);
-        plan_page(range, page, &ctx.rules, &mut order, options)
-    };
-    let mut commit = match commit {
-        Ok(commit) => commit,
+    // Pages are planned side by side, each by what was known when it began.
+    let mut orders = *locked(&ctx.orders);
+    let planned = plan_page(range, page, &ctx.rules, &mut orders, options);
+    let planned = planned.and_then(|planned| {
+        locked(&ctx.orders).join(orders, &planned.range.prefix)?;
+        Ok(planned)
+    });
+    match planned {
+        Ok(mut planned) => {
+            planned.requests.push(("list_pages", 1));
+            let selected: u64 = planned
+                .tallies
+                .iter()
+                .filter(|(counter, _)| matches!(counter, Counter::Planned(_)))
+                .map(|(_, amount)| amount.versions)
+                .sum();
+            // Counted before the commit, so that no settlement of these items can come first.
+            ctx.pending.fetch_add(selected, Atomic::AcqRel);
+            Some(planned)
+        }
         Err(PageFault::Order(fault)) => {
-            ctx.stop.abort(Ending::Tripwire(format!(
-                "{fault}: nothing of this page was planned. Where somebody changed that key meanwhile, begin anew \
-                 with --restart"
-            )));
-            return None;
+            let hint = if is_utf16_order(&fault) {
+                "The keys seem to be in the order of their UTF-16 code units: `scope: { listing: sequential }` \
+                 lists such a server, page after page; begin anew with --restart"
+            } else {
+                "Where somebody changed that key meanwhile, begin anew with --restart"
+            };
+            ctx.stop.abort(Ending::Tripwire(format!("{fault}: nothing of this page was planned. {hint}")));
+            None
         }
         Err(fault @ PageFault::State(_)) => {
             ctx.stop.abort(Ending::Checkpoint(fault.to_string()));
-            return None;
+            None
         }
-    };
-    commit.requests.push(("list_pages", 1));
-    let range = commit.range.clone();
-    let [listed, kept, planned] = [range.listed - before.0, range.kept - before.1, range.planned - before.2];
-    // Counted before the commit, so that no settlement of these items can come first.
-    ctx.pending.fetch_add(planned, Ordering::AcqRel);
-    if let Err(error) = ctx.checkpoint.commit_page(commit).await {
-        ctx.checkpoint_failed(&error);
-        return None;
     }
-    ctx.listed.fetch_add(listed, Ordering::AcqRel);
-    ctx.caller.metrics.page(kept, planned);
-    ctx.bump();
-    Some(range)
+}
+
+/// Whether what goes back in bytes goes on in UTF-16.
+fn is_utf16_order(fault: &OrderFault) -> bool {
+    match fault {
+        OrderFault::KeyWentBack { key, after } => KeyOrder::Utf16.compare(after, key) == Ordering::Less,
+        _ => false,
+    }
 }
 
 /// Waits while too much is planned and not settled.
 async fn wait_for_room(ctx: &Context) {
     let mut moved = ctx.moved.subscribe();
-    if ctx.pending.load(Ordering::Acquire) < PENDING_HIGH_WATER {
+    if ctx.pending.load(Atomic::Acquire) < PENDING_HIGH_WATER {
         return;
     }
-    ctx.planners_paused.fetch_add(1, Ordering::AcqRel);
+    ctx.planners_paused.fetch_add(1, Atomic::AcqRel);
     ctx.caller.metrics.planner_paused(true);
     ctx.bump();
-    while ctx.pending.load(Ordering::Acquire) > PENDING_HIGH_WATER / 2 && ctx.stop.level() == Level::Run {
+    while ctx.pending.load(Atomic::Acquire) > PENDING_HIGH_WATER / 2 && ctx.stop.level() == Level::Run {
         tokio::select! {
             changed = moved.changed() => if changed.is_err() { break },
             () = ctx.stop.reached(Level::Drain) => {}
         }
     }
-    let before = ctx.planners_paused.fetch_sub(1, Ordering::AcqRel);
+    let before = ctx.planners_paused.fetch_sub(1, Atomic::AcqRel);
     ctx.caller.metrics.planner_paused(before > 1);
 }
+
+#[cfg(test)]
+mod tests;

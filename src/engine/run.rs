@@ -1,6 +1,5 @@
 //! One run: its parts started, watched, and brought to an end together.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -11,9 +10,9 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
-use crate::job::Job;
+use crate::job::{Job, ListingMode};
 use crate::model::{Class, Key, Timestamp, VersioningStatus};
-use crate::rules::{PageOrder, Policy, Rules};
+use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::Progress;
 
@@ -22,10 +21,12 @@ use super::budget::{Budget, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
 use super::errors::ending_of_checkpoint;
+use super::page::Orders;
+use super::planner::{self, Listing};
 use super::preflight::{self, BucketFacts};
 use super::session::Confirm;
 use super::stop::{Level, Stop};
-use super::{Ending, dispatcher, planner, worker};
+use super::{Ending, dispatcher, worker};
 
 /// How long what is in flight may take after the first signal.
 const GRACE: Duration = Duration::from_secs(25);
@@ -72,7 +73,8 @@ pub(super) async fn run(setup: Setup) -> (Ending, Timestamp) {
 }
 
 struct Parts {
-    queue: planner::Queue,
+    listing: Arc<Listing>,
+    listers: usize,
     list: bool,
     execute: bool,
     deadline: Option<Timestamp>,
@@ -119,8 +121,14 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
             suspended: facts.versioning == VersioningStatus::Suspended,
         },
     };
-    let open: VecDeque<_> = ranges.into_iter().filter(|range| !range.done).collect();
-    let list = list && !open.is_empty();
+    // A limit counts versions in the order of their keys, so they are listed one range after the other.
+    let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
+    let (keys, may_divide) = match job.scope.listing {
+        ListingMode::Auto => (KeyOrders::BYTES, listers > 1),
+        ListingMode::Sequential => (KeyOrders::EITHER, false),
+    };
+    let listing = Arc::new(Listing::new(ranges, if may_divide { listers } else { 1 }, execute));
+    let list = list && !listing.is_done();
     let ctx = Arc::new(Context {
         rules,
         caller,
@@ -128,7 +136,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         stop,
         budget: Mutex::new(budget),
         breaker: Mutex::new(Breaker::new(failures, facts.object_lock)),
-        page_order: Mutex::new(PageOrder::default()),
+        orders: Mutex::new(Orders::new(keys)),
         single_deletes: AtomicBool::new(false),
         pending: AtomicU64::new(totals.planned().versions - totals.settled().versions),
         listed: AtomicU64::new(totals.listed().versions),
@@ -138,8 +146,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         moved: watch::Sender::new(0),
         job,
     });
-    let queue = Arc::new(Mutex::new(open));
-    Ok((ctx, Parts { queue, list, execute, deadline, confirm, versioning: facts.versioning }))
+    Ok((ctx, Parts { listing, listers, list, execute, deadline, confirm, versioning: facts.versioning }))
 }
 
 /// The ranges of a job: one for each prefix, within its bounds.
@@ -202,7 +209,7 @@ fn is_over(window: Window, job: &Job, now: Timestamp) -> bool {
 
 /// Starts the parts, waits for their end, and names it.
 async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
-    let Parts { queue, list, execute, deadline, confirm, versioning } = parts;
+    let Parts { listing, listers, list, execute, deadline, confirm, versioning } = parts;
     let mut watchers = JoinSet::new();
     watchers.spawn(watch_status(Arc::clone(ctx), versioning));
     if let Some(deadline) = deadline {
@@ -210,7 +217,7 @@ async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     }
     let mut tasks = JoinSet::new();
     if list {
-        tasks.spawn(list_all(Arc::clone(ctx), queue, execute));
+        tasks.spawn(list_all(Arc::clone(ctx), listing, listers));
     }
     if execute {
         tasks.spawn(carry_out(Arc::clone(ctx), confirm));
@@ -276,12 +283,10 @@ async fn join_all(ctx: &Context, mut tasks: JoinSet<()>) -> Result<(), Ending> {
     }
 }
 
-async fn list_all(ctx: Arc<Context>, queue: planner::Queue, bounded: bool) {
-    // A limit counts versions across ranges, so they are listed one after the other.
-    let listers = if ctx.job.scope.limit.is_some() { 1 } else { ctx.job.limits.list_concurrency };
+async fn list_all(ctx: Arc<Context>, listing: Arc<Listing>, listers: usize) {
     let mut tasks = JoinSet::new();
     for _ in 0..listers {
-        tasks.spawn(planner::list_ranges(Arc::clone(&ctx), Arc::clone(&queue), bounded));
+        tasks.spawn(planner::list_ranges(Arc::clone(&ctx), Arc::clone(&listing)));
     }
     while let Some(joined) = tasks.join_next().await {
         if joined.is_err_and(|error| error.is_panic()) {

@@ -9,7 +9,7 @@ use super::fingerprint::{Fingerprint, sha256_hex};
 use super::problem::{Problem, Problems};
 use super::reader::{Field, Reader, Section};
 use super::rule_section::Compiled;
-use super::spec::{Budget, Endpoint, Job, Limits, Metrics, Report, Retry, SandboxSpec, Scope};
+use super::spec::{Budget, Endpoint, Job, Limits, ListingMode, Metrics, Report, Retry, SandboxSpec, Scope};
 use super::yaml::{self, At, Node};
 use super::{BucketSpec, FILE_BYTES_MAX};
 
@@ -225,12 +225,17 @@ impl Reader<'_> {
     }
 
     fn canonical_scope(&self, scope: &Scope) -> Json {
-        json!({
+        let mut canonical = json!({
             "prefixes": scope.prefixes.iter().map(|key| self.canonical_key(key)).collect::<Vec<_>>(),
             "from_key": scope.from_key.as_ref().map(|key| self.canonical_key(key)),
             "to_key": scope.to_key.as_ref().map(|key| self.canonical_key(key)),
             "limit": scope.limit,
-        })
+        });
+        // Ranges that were divided by the order of bytes must not be listed in another.
+        if scope.listing == ListingMode::Sequential {
+            canonical["listing"] = json!("sequential");
+        }
+        canonical
     }
 
     fn canonical_rule(&self, rule: &Rule, actions: &[DeleteOptions]) -> Json {

@@ -8,14 +8,14 @@ use crate::rules::{Place, within};
 
 use super::reader::{Field, Reader, Section};
 use super::spec::{
-    Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, KeyShape, Limits, Metrics, Report, Retry,
-    SandboxFaults, SandboxSpec, Scope, StopOnFailures,
+    Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, KeyShape, Limits, ListingMode, Metrics,
+    Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures,
 };
 use super::yaml::At;
 
 const CONCURRENCY_MAX: u64 = 1_024;
 const CONCURRENCY_DEFAULT: u16 = 32;
-const LIST_CONCURRENCY_DEFAULT: u16 = 4;
+const LIST_CONCURRENCY_DEFAULT: u16 = 16;
 /// AWS answers at most 1,000 entries a page, whatever is asked for.
 const PAGE_SIZE_MAX: u64 = 1_000;
 const GIVE_UP_AFTER_DEFAULT: Duration = Duration::from_secs(6 * 3_600);
@@ -173,7 +173,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn scope(&mut self, field: &Field<'_>) -> Option<Scope> {
-        const KNOWN: &[&str] = &["prefixes", "from_key", "to_key", "page_size", "limit"];
+        const KNOWN: &[&str] = &["prefixes", "from_key", "to_key", "page_size", "limit", "listing"];
         let section = self.section(field, KNOWN)?;
         let mut prefixes = Vec::new();
         if let Some(list) = section.get("prefixes") {
@@ -194,7 +194,10 @@ impl Reader<'_> {
         let prefixes = self.disjoint(prefixes, from_key.as_ref(), to_key.as_ref());
         let page_size = self.opt_count(&section, "page_size", PAGE_SIZE_MAX).unwrap_or(PAGE_SIZE_MAX);
         let limit = self.opt_count(&section, "limit", u64::MAX);
-        Some(Scope { prefixes, from_key, to_key, page_size: narrow(page_size), limit })
+        let modes = [("auto", ListingMode::Auto), ("sequential", ListingMode::Sequential)];
+        let listing =
+            section.get("listing").and_then(|field| self.one_of(&field, &modes)).unwrap_or_default();
+        Some(Scope { prefixes, from_key, to_key, page_size: narrow(page_size), limit, listing })
     }
 
     /// Sorts the prefixes and drops those that another one covers, which would list keys twice.
@@ -419,7 +422,14 @@ impl Default for Scope {
     /// The whole bucket.
     fn default() -> Self {
         let prefixes = vec![Key::default()];
-        Self { prefixes, from_key: None, to_key: None, page_size: narrow(PAGE_SIZE_MAX), limit: None }
+        Self {
+            prefixes,
+            from_key: None,
+            to_key: None,
+            page_size: narrow(PAGE_SIZE_MAX),
+            limit: None,
+            listing: ListingMode::Auto,
+        }
     }
 }
 

@@ -141,6 +141,19 @@ pub struct Scope {
     pub page_size: u16,
     /// Listing stops after so many entries.
     pub limit: Option<u64>,
+    /// How the listing goes through the keys.
+    pub listing: ListingMode,
+}
+
+/// How a listing goes through the keys of a prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ListingMode {
+    /// Many places at once, on servers that list keys in the order of their bytes.
+    #[default]
+    Auto,
+    /// From the first key to the last, page by page, on servers that list keys in the order of their
+    /// bytes or in that of their UTF-16 code units.
+    Sequential,
 }
 
 /// Ceilings of speed. What is not given is not limited by the user.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::model::{Key, Marker, VersionId};
 
+use super::key_order::KeyOrder;
 use super::sequence::Sequenced;
 
 /// Where a key lies relative to a range.
@@ -43,11 +44,16 @@ pub fn within(key: &Key, prefix: &Key, lo: Option<&Key>, hi: Option<&Key>) -> Pl
 ///   them came into being after the listing had passed, so it is newer than the run.
 ///
 /// Takes the page as [`super::sequence`] returns it.
-pub fn after_marker(mut page: Vec<Sequenced>, from: &Marker, recent: &[VersionId]) -> Vec<Sequenced> {
+pub fn after_marker(
+    mut page: Vec<Sequenced>,
+    from: &Marker,
+    recent: &[VersionId],
+    keys: KeyOrder,
+) -> Vec<Sequenced> {
     let told = |id: &VersionId| from.version_id.as_ref() == Some(id) || recent.contains(id);
     let mut drop_until = 0;
     for (at, entry) in page.iter().enumerate() {
-        let replayed = match entry.version.key.cmp(&from.key) {
+        let replayed = match keys.compare(&entry.version.key, &from.key) {
             Ordering::Less => true,
             Ordering::Equal => from.version_id.is_none() || told(&entry.version.id),
             Ordering::Greater => break,

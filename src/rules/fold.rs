@@ -1,10 +1,12 @@
 //! One key at a time: entries in, decisions out.
 
+use std::cmp::Ordering;
+
 use crate::model::{KeepReason, Key, Kind, RuleId, Timestamp, Version};
 
 use super::conditions::Facts;
 use super::sequence::{Order, Sequenced};
-use super::{Decided, Decision, OrderFault, Rules, Verdict};
+use super::{Decided, Decision, KeyOrder, OrderFault, Rules, Verdict};
 
 /// What is known of the creation of the entry above the next one of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +61,7 @@ pub struct KeyState {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyFold {
     state: Option<KeyState>,
+    keys: KeyOrder,
 }
 
 /// What the first rule that matches wants, before the policy is asked.
@@ -76,7 +79,13 @@ struct Place {
 impl KeyFold {
     /// A fold that goes on where an earlier one stood; `None` at the start of a range.
     pub const fn new(state: Option<KeyState>) -> Self {
-        Self { state }
+        Self { state, keys: KeyOrder::Bytes }
+    }
+
+    /// The same, for keys that follow one another in this order.
+    #[must_use]
+    pub fn ordered(self, keys: KeyOrder) -> Self {
+        Self { keys, ..self }
     }
 
     /// What must be kept to go on later; `None` before the first entry and after the end.
@@ -103,7 +112,7 @@ impl KeyFold {
                     return Err(latest_again(state, version));
                 }
             }
-            Some(state) if version.key < state.key => {
+            Some(state) if self.keys.compare(&version.key, &state.key) == Ordering::Less => {
                 return Err(OrderFault::KeyWentBack { key: version.key.clone(), after: state.key.clone() });
             }
             _ => self.finish(rules, out),

@@ -17,12 +17,14 @@
 mod bounds;
 mod conditions;
 mod fold;
+mod key_order;
 mod pattern;
 mod sequence;
 
 pub use bounds::{Place, after_marker, within};
 pub use conditions::{Conditions, State};
 pub use fold::{KeyFold, KeyState, Newer, Tie};
+pub use key_order::{KeyOrder, KeyOrders, begins_alike, ends_alike};
 pub use pattern::{KeyPattern, PatternError};
 pub use sequence::{Order, PageOrder, Sequenced, sequence};
 

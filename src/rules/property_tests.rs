@@ -160,7 +160,7 @@ fn decide(rules: &Rules, pages: Vec<Vec<Version>>, order: &mut PageOrder) -> Vec
     let (mut state, mut out) = (None, Vec::new());
     for page in pages {
         let mut fold = KeyFold::new(state);
-        for entry in sequence(page, order).unwrap() {
+        for entry in sequence(page, order, KeyOrder::Bytes).unwrap() {
             fold.push(rules, entry, &mut out).unwrap();
         }
         state = fold.state().cloned();
@@ -258,10 +258,10 @@ proptest! {
                 let by_key = server == 3 && next_is_new_key;
                 from = Some(Marker { key: last.key.clone(), version_id: (!by_key).then(|| last.id.clone()) });
             }
-            let mut page = sequence(bucket[start..end].to_vec(), &mut PageOrder::Interleaved.clone()).unwrap();
+            let mut page = sequence(bucket[start..end].to_vec(), &mut PageOrder::Interleaved.clone(), KeyOrder::Bytes).unwrap();
             if let Some(from) = &from {
                 let told = last_page.iter().filter(|entry| entry.key == from.key);
-                page = after_marker(page, from, &told.map(|entry| entry.id.clone()).collect::<Vec<_>>());
+                page = after_marker(page, from, &told.map(|entry| entry.id.clone()).collect::<Vec<_>>(), KeyOrder::Bytes);
             }
             prop_assert_eq!(page.len(), end - at);
             for entry in page {
@@ -280,7 +280,7 @@ proptest! {
         bucket in bucket(true, true), size in 1..20_usize, markers_lead in any::<bool>(),
     ) {
         for page in pages_of(&bucket, size) {
-            let merged = sequence(grouped(&page, markers_lead), &mut PageOrder::Grouped.clone()).unwrap();
+            let merged = sequence(grouped(&page, markers_lead), &mut PageOrder::Grouped.clone(), KeyOrder::Bytes).unwrap();
             let expected: Vec<Sequenced> = page.into_iter().map(Sequenced::known).collect();
             prop_assert_eq!(merged, expected);
         }
@@ -326,7 +326,7 @@ proptest! {
         let (mut fold, mut out) = (KeyFold::default(), Vec::new());
         let mut is_trusted = !groups;
         for page in shown {
-            let Ok(page) = sequence(page, &mut order) else { return Ok(()) };
+            let Ok(page) = sequence(page, &mut order, KeyOrder::Bytes) else { return Ok(()) };
             // A server that groups and whose times rise cannot be put in order by anybody.
             is_trusted &= order != PageOrder::Grouped;
             for entry in page {

@@ -6,9 +6,11 @@
 //! What such a page leaves open is marked, so that the fold can keep an entry whose fate depends on
 //! it.
 
-use crate::model::{Kind, Version};
+use std::cmp::Ordering;
 
-use super::OrderFault;
+use crate::model::{Key, Kind, Version};
+
+use super::{KeyOrder, OrderFault};
 
 /// How a server orders the entries of a page, as far as its pages have shown. Starts
 /// undetermined; once known it stays.
@@ -21,6 +23,22 @@ pub enum PageOrder {
     Interleaved,
     /// All entries of one kind come before all of the other.
     Grouped,
+}
+
+impl PageOrder {
+    /// Adds what pages have shown that were read at the same time, somewhere behind `key`.
+    ///
+    /// # Errors
+    /// One showed this order and another showed that.
+    pub fn join(&mut self, shown: Self, key: &Key) -> Result<(), OrderFault> {
+        match (*self, shown) {
+            (_, Self::Undetermined) => {}
+            (Self::Undetermined, shown) => *self = shown,
+            (known, shown) if known == shown => {}
+            _ => return Err(OrderFault::PageOrderChanged { key: key.clone() }),
+        }
+        Ok(())
+    }
 }
 
 /// How certain an entry's place among its neighbours is.
@@ -56,7 +74,7 @@ impl Sequenced {
 ///
 /// A page that changes its kind twice or more shows that the server interleaves: document order is
 /// kept. Otherwise the page is some entries of one kind and then some of the other, and unless the
-/// server is known to interleave they are merged key by key: the latest entry first, then by time
+/// server is known to interleave they are merged key by key, in the order `keys`: the latest entry first, then by time
 /// of creation, each kind in its own order. Where two kinds were created at the same time, or where the page is
 /// merged differently from its document order before it is known that the server groups, the
 /// entries say so in [`Sequenced::order`].
@@ -64,7 +82,11 @@ impl Sequenced {
 /// # Errors
 /// Keys that go back within one kind, or in a page of a server that interleaves; a page that
 /// interleaves from a server that groups.
-pub fn sequence(mut versions: Vec<Version>, order: &mut PageOrder) -> Result<Vec<Sequenced>, OrderFault> {
+pub fn sequence(
+    mut versions: Vec<Version>,
+    order: &mut PageOrder,
+    keys: KeyOrder,
+) -> Result<Vec<Sequenced>, OrderFault> {
     let mut changes = versions.windows(2).enumerate().filter(|(_, pair)| pair[0].kind != pair[1].kind);
     let (first, second) = (changes.next().map(|(at, _)| at + 1), changes.next());
     if let Some((at, _)) = second {
@@ -74,24 +96,25 @@ pub fn sequence(mut versions: Vec<Version>, order: &mut PageOrder) -> Result<Vec
         *order = PageOrder::Interleaved;
     }
     let Some(change) = first.filter(|_| *order != PageOrder::Interleaved) else {
-        check_ascending(&versions)?;
+        check_ascending(&versions, keys)?;
         return Ok(versions.into_iter().map(Sequenced::known).collect());
     };
     let behind = versions.split_off(change);
-    check_ascending(&versions)?;
-    check_ascending(&behind)?;
-    if shows_grouping(&versions, &behind) {
+    check_ascending(&versions, keys)?;
+    check_ascending(&behind, keys)?;
+    if shows_grouping(&versions, &behind, keys) {
         *order = PageOrder::Grouped;
     }
     let markers_lead = versions.first().is_some_and(is_marker);
     let (versions, markers) = if markers_lead { (behind, versions) } else { (versions, behind) };
-    Ok(merge(versions, markers, Written { order: *order, markers_lead }))
+    Ok(merge(versions, markers, Written { order: *order, keys, markers_lead }))
 }
 
 /// How the groups of a page were found in the document.
 #[derive(Clone, Copy)]
 struct Written {
     order: PageOrder,
+    keys: KeyOrder,
     markers_lead: bool,
 }
 
@@ -99,8 +122,8 @@ fn is_marker(entry: &Version) -> bool {
     entry.kind == Kind::DeleteMarker
 }
 
-fn check_ascending(entries: &[Version]) -> Result<(), OrderFault> {
-    match entries.windows(2).find(|pair| pair[1].key < pair[0].key) {
+fn check_ascending(entries: &[Version], keys: KeyOrder) -> Result<(), OrderFault> {
+    match entries.windows(2).find(|pair| keys.compare(&pair[1].key, &pair[0].key) == Ordering::Less) {
         Some(pair) => Err(OrderFault::KeyWentBack { key: pair[1].key.clone(), after: pair[0].key.clone() }),
         None => Ok(()),
     }
@@ -108,12 +131,12 @@ fn check_ascending(entries: &[Version]) -> Result<(), OrderFault> {
 
 /// Whether these entries and then those of the other kind cannot be the order of their keys, newest
 /// first: keys go back between the groups, or the latest entry of a key comes behind others.
-fn shows_grouping(front: &[Version], behind: &[Version]) -> bool {
+fn shows_grouping(front: &[Version], behind: &[Version], keys: KeyOrder) -> bool {
     let (Some(last), Some(first)) = (front.last(), behind.first()) else { return false };
-    first.key < last.key
-        || behind
-            .iter()
-            .any(|entry| entry.is_latest && front.binary_search_by(|other| other.key.cmp(&entry.key)).is_ok())
+    let is_in_front =
+        |entry: &Version| front.binary_search_by(|other| keys.compare(&other.key, &entry.key)).is_ok();
+    keys.compare(&first.key, &last.key) == Ordering::Less
+        || behind.iter().any(|entry| entry.is_latest && is_in_front(entry))
 }
 
 fn merge(versions: Vec<Version>, markers: Vec<Version>, written: Written) -> Vec<Sequenced> {
@@ -122,7 +145,10 @@ fn merge(versions: Vec<Version>, markers: Vec<Version>, written: Written) -> Vec
     let mut markers = markers.into_iter().peekable();
     loop {
         let key = match (versions.peek(), markers.peek()) {
-            (Some(version), Some(marker)) => version.key.clone().min(marker.key.clone()),
+            (Some(version), Some(marker)) => {
+                let marker_first = written.keys.compare(&marker.key, &version.key) == Ordering::Less;
+                if marker_first { marker.key.clone() } else { version.key.clone() }
+            }
             (Some(only), None) | (None, Some(only)) => only.key.clone(),
             (None, None) => return out,
         };

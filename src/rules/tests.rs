@@ -312,34 +312,44 @@ fn entries_out_of_order_are_faults() {
 fn a_kind_that_changes_twice_shows_that_pages_interleave() {
     let mut order = PageOrder::default();
     let page = || vec![latest(marker("a", "m", days_ago(1))), version("a", "v", days_ago(1))];
-    assert!(sequence(page(), &mut order).unwrap().iter().all(|entry| entry.order == Order::Known));
+    assert!(
+        sequence(page(), &mut order, KeyOrder::Bytes)
+            .unwrap()
+            .iter()
+            .all(|entry| entry.order == Order::Known)
+    );
     assert_eq!(order, PageOrder::Undetermined, "a server that writes markers first shows the same");
     let page = [page(), vec![marker("a", "n", days_ago(1))]].concat();
-    assert!(sequence(page, &mut order).unwrap().iter().all(|entry| entry.order == Order::Known));
+    assert!(
+        sequence(page, &mut order, KeyOrder::Bytes).unwrap().iter().all(|entry| entry.order == Order::Known)
+    );
     assert_eq!(order, PageOrder::Interleaved);
     // From then on keys that go back are a fault, not a group.
     let page = vec![latest(version("b", "v", days_ago(1))), latest(marker("a", "m", days_ago(1)))];
-    assert!(matches!(sequence(page, &mut order), Err(OrderFault::KeyWentBack { .. })));
+    assert!(matches!(sequence(page, &mut order, KeyOrder::Bytes), Err(OrderFault::KeyWentBack { .. })));
 }
 
 #[test]
 fn keys_that_go_back_between_the_kinds_show_that_pages_are_grouped() {
     let mut order = PageOrder::default();
     let page = || vec![latest(version("b", "v", days_ago(1))), latest(marker("a", "m", days_ago(1)))];
-    let ids: Vec<String> =
-        sequence(page(), &mut order).unwrap().iter().map(|entry| entry.version.id.to_string()).collect();
+    let ids: Vec<String> = sequence(page(), &mut order, KeyOrder::Bytes)
+        .unwrap()
+        .iter()
+        .map(|entry| entry.version.id.to_string())
+        .collect();
     assert_eq!((ids, order), (vec!["m".to_owned(), "v".to_owned()], PageOrder::Grouped));
     let mixed = vec![
         latest(marker("a", "m", days_ago(1))),
         latest(version("b", "v", days_ago(1))),
         latest(marker("c", "m", days_ago(1))),
     ];
-    assert!(matches!(sequence(mixed, &mut order), Err(OrderFault::PageOrderChanged { .. })));
+    assert!(matches!(sequence(mixed, &mut order, KeyOrder::Bytes), Err(OrderFault::PageOrderChanged { .. })));
     for within in [
         vec![version("b", "x", days_ago(1)), version("a", "y", days_ago(1)), marker("a", "m", days_ago(1))],
         vec![version("a", "y", days_ago(1)), marker("b", "m", days_ago(1)), marker("a", "n", days_ago(1))],
     ] {
-        assert!(matches!(sequence(within, &mut order), Err(OrderFault::KeyWentBack { .. })));
+        assert!(matches!(sequence(within, &mut order, KeyOrder::Bytes), Err(OrderFault::KeyWentBack { .. })));
     }
 }
 
@@ -353,7 +363,7 @@ fn pages_may_be_grouped_with_the_markers_first() {
         version("a", "a1", days_ago(3)),
         version("b", "b1", days_ago(2)),
     ];
-    let merged = sequence(page, &mut order).unwrap();
+    let merged = sequence(page, &mut order, KeyOrder::Bytes).unwrap();
     let ids: Vec<&str> = merged.iter().map(|entry| entry.version.id.as_str()).collect();
     assert_eq!((ids, order), (vec!["a2", "am", "a1", "bm", "b1"], PageOrder::Grouped));
     assert!(merged.iter().all(|entry| entry.order == Order::Known));
@@ -363,7 +373,7 @@ fn pages_may_be_grouped_with_the_markers_first() {
 fn a_latest_marker_behind_versions_shows_that_pages_are_grouped() {
     let mut order = PageOrder::default();
     let page = vec![version("a", "v", days_ago(2)), latest(marker("a", "m", days_ago(1)))];
-    let first = sequence(page, &mut order).unwrap().remove(0);
+    let first = sequence(page, &mut order, KeyOrder::Bytes).unwrap().remove(0);
     assert_eq!((first.version.id, first.order, order), (id("m"), Order::Known, PageOrder::Grouped));
 }
 
@@ -380,7 +390,7 @@ fn before_a_server_has_shown_its_order_both_orders_must_agree() {
     };
     let ask = |mut order: PageOrder| {
         let (mut fold, mut out) = (KeyFold::default(), Vec::new());
-        for entry in sequence(page(), &mut order).unwrap() {
+        for entry in sequence(page(), &mut order, KeyOrder::Bytes).unwrap() {
             fold.push(&rules, entry, &mut out).unwrap();
         }
         out.into_iter().find(|one| one.version.id == id("v")).map(|one| word(one.decision))
@@ -404,7 +414,7 @@ fn times_that_rise_leave_a_grouped_page_open_and_the_next_one_too() {
     ];
     let (mut fold, mut out) = (KeyFold::default(), Vec::new());
     for page in pages {
-        for entry in sequence(page, &mut PageOrder::Grouped.clone()).unwrap() {
+        for entry in sequence(page, &mut PageOrder::Grouped.clone(), KeyOrder::Bytes).unwrap() {
             fold.push(&rules, entry, &mut out).unwrap();
         }
         fold = KeyFold::new(fold.state().cloned());
@@ -436,7 +446,10 @@ fn what_was_told_before_is_dropped() {
     let left = |key: &str, version_id: Option<&str>, recent: &[&str]| -> Vec<String> {
         let from = Marker { key: Key::from(key), version_id: version_id.map(id) };
         let recent: Vec<VersionId> = recent.iter().map(|name| id(name)).collect();
-        after_marker(page(), &from, &recent).iter().map(|entry| entry.version.id.to_string()).collect()
+        after_marker(page(), &from, &recent, KeyOrder::Bytes)
+            .iter()
+            .map(|entry| entry.version.id.to_string())
+            .collect()
     };
     assert_eq!(left("k", None, &[]), ["v4"]);
     assert_eq!(left("k", Some("v3"), &["v4", "v3"]), ["v2", "v4"]);

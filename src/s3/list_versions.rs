@@ -15,10 +15,12 @@
 //! AWS.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use reqwest::Method;
 
 use crate::model::{Arena, Class, Key, Kind, Marker, Page, Span, TextSpan, Timestamp, Version, VersionId};
+use crate::rules::KeyOrder;
 
 use super::client::Client;
 use super::codes::{Scope, Tripwire};
@@ -461,12 +463,18 @@ fn next_marker(
     };
     let next = Marker { key, version_id: id };
     match asked.request.from {
-        Some(from) if next.key < from.key || next == *from => {
+        // Which order the keys are in is the caller's to judge: a step back in bytes may be one forward.
+        Some(from) if next == *from || is_before(&next.key, &from.key) => {
             let message = format!("the next page would begin at \"{}\" again", next.key);
             Err(Fault::Tripwire(Tripwire::NoProgress, message))
         }
         _ => Ok(next),
     }
+}
+
+/// Whether a key comes before another whatever the order: in bytes, and in UTF-16 code units.
+fn is_before(key: &Key, other: &Key) -> bool {
+    [KeyOrder::Bytes, KeyOrder::Utf16].iter().all(|order| order.compare(key, other) == Ordering::Less)
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub struct Metrics {
     throttled_versions: IntCounter,
     in_flight: IntGauge,
     planner_paused: IntGauge,
+    live_ranges: IntGauge,
+    range_splits: IntCounter,
     start_time: IntGauge,
     end_time: IntGauge,
     last_success: IntGauge,
@@ -126,6 +128,8 @@ impl Metrics {
             throttled_versions: counter("throttled_versions_total", "Versions that the server put off.")?,
             in_flight: gauge("in_flight_versions", "Versions named by requests that wait for their answer.")?,
             planner_paused: gauge("planner_paused", "1 while listing waits for deletions to catch up.")?,
+            live_ranges: gauge("live_ranges", "Ranges of keys that are being listed or wait to be.")?,
+            range_splits: counter("range_splits_total", "Ranges that were divided for another lister.")?,
             start_time: gauge("start_time_seconds", "When this run began, by the server's clock.")?,
             end_time: gauge("end_time_seconds", "When this process ended its work; 0 before.")?,
             last_success: gauge("last_success_time_seconds", "When a run last ended with exit code 0.")?,
@@ -202,6 +206,12 @@ impl Metrics {
     /// Listing waits, or goes on.
     pub fn planner_paused(&self, paused: bool) {
         self.planner_paused.set(i64::from(paused));
+    }
+
+    /// The state of the listing: ranges not done, and those divided in this process so far.
+    pub fn ranges(&self, live: usize, splits: u64) {
+        self.live_ranges.set(i64::try_from(live).unwrap_or(i64::MAX));
+        self.range_splits.inc_by(splits.saturating_sub(self.range_splits.get()));
     }
 
     /// The process ends its work.

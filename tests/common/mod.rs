@@ -195,6 +195,12 @@ impl World {
         Timestamp::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
     }
 
+    /// The number of ranges that the current run listed: one for each prefix, and one for each split.
+    pub fn ranges(&self) -> u32 {
+        let checkpoint = rusqlite::Connection::open(self.files().checkpoint).unwrap();
+        checkpoint.query_row("SELECT count(*) FROM range", [], |row| row.get(0)).unwrap()
+    }
+
     /// All lines of the current run's audit. The file must be whole from its first byte to its last.
     pub fn audit(&self) -> Vec<AuditLine<'static>> {
         let path = self.files().audit;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub to_key: Option<String>,
     pub limit: Option<usize>,
     pub page_size: Option<u16>,
+    /// `scope.listing: sequential`.
+    pub sequential: bool,
 }
 
 /// What must become of an entry.
@@ -138,6 +140,7 @@ impl Plan {
         scope.extend(self.to_key.as_ref().map(|key| format!("to_key: {}", quoted(key))));
         scope.extend(self.limit.map(|limit| format!("limit: {limit}")));
         scope.extend(self.page_size.map(|size| format!("page_size: {size}")));
+        scope.extend(self.sequential.then(|| "listing: sequential".to_owned()));
         let mut text = String::new();
         if !scope.is_empty() {
             writeln!(text, "scope: {{ {} }}", scope.join(", ")).unwrap();

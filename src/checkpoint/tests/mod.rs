@@ -6,6 +6,7 @@ mod files;
 mod group;
 mod model;
 mod refusals;
+mod splits;
 
 use std::io;
 use std::path::Path;

@@ -46,8 +46,15 @@ fn bucket(keys: &[Vec<bool>]) -> Vec<Version> {
     versions
 }
 
-const OPTIONS: PageOptions =
-    PageOptions { at: Timestamp::from_millis(0), audit_kept: true, samples_max: 3, limit_left: None };
+const INTERLEAVED: Orders = Orders { pages: PageOrder::Interleaved, keys: KeyOrders::BYTES };
+
+const OPTIONS: PageOptions = PageOptions {
+    at: Timestamp::from_millis(0),
+    audit_kept: true,
+    samples_max: 3,
+    limit_left: None,
+    ends_at_hi: true,
+};
 
 /// What a whole listing commits.
 #[derive(Default)]
@@ -71,7 +78,7 @@ fn list(
     mut state: RangeRow,
     mut checked: impl FnMut(&PageCommit, Option<&Marker>),
 ) -> Listed {
-    let (mut listed, mut order) = (Listed::default(), PageOrder::Interleaved);
+    let (mut listed, mut order) = (Listed::default(), INTERLEAVED);
     let (mut at, mut sizes) = (0, sizes.iter().cycle());
     while !state.done {
         let end = (at + sizes.next().unwrap()).min(versions.len());
@@ -169,7 +176,7 @@ fn a_limit_in_the_middle_of_a_key_keeps_its_latest() {
     let options = PageOptions { limit_left: Some(3), ..OPTIONS };
     let page = Page { versions, next: None };
     let rules = rules(vec![], None, true);
-    let commit = plan_page(range(None, None), page, &rules, &mut PageOrder::Interleaved, options).unwrap();
+    let commit = plan_page(range(None, None), page, &rules, &mut INTERLEAVED.clone(), options).unwrap();
     assert!(commit.range.done);
     assert_eq!((commit.range.listed, commit.range.kept, commit.range.planned), (3, 1, 2));
     assert_eq!(commit.records[0].fate, Fate::Kept(KeepReason::Unfinished));
@@ -182,7 +189,7 @@ fn a_key_that_the_marker_leaves_behind_is_not_judged_by_what_was_seen_of_it() {
     let marker = Marker { key: versions[0].key.clone(), version_id: None };
     let page = Page { versions: versions[..2].to_vec(), next: Some(marker) };
     let rules = rules(vec![State::OrphanMarker, State::Noncurrent], None, false);
-    let mut order = PageOrder::Interleaved;
+    let mut order = INTERLEAVED;
     let commit = plan_page(range(None, None), page, &rules, &mut order, OPTIONS).unwrap();
     assert_eq!(commit.records[0].fate, Fate::Kept(KeepReason::Unfinished));
     let rest = Page { versions: versions[3..].to_vec(), next: None };
@@ -226,7 +233,7 @@ fn a_repeated_key_is_not_planned_twice() {
     let marker =
         |at: usize| Marker { key: versions[at].key.clone(), version_id: Some(versions[at].id.clone()) };
     let first = Page { versions: versions[..4].to_vec(), next: Some(marker(3)) };
-    let mut order = PageOrder::Interleaved;
+    let mut order = INTERLEAVED;
     let commit = plan_page(range(None, None), first, &rules, &mut order, OPTIONS).unwrap();
     let again = Page { versions: versions.clone(), next: None };
     let commit = plan_page(commit.range, again, &rules, &mut order, OPTIONS).unwrap();

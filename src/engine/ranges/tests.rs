@@ -1,0 +1,303 @@
+//! How fast many listers are together: a simulation in virtual time, where each request takes one
+//! round, or a time by chance.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::*;
+
+/// Keys of the shapes that buckets have, in order, each with its number of versions.
+pub(in crate::engine) mod shapes {
+    use std::collections::BTreeMap;
+
+    use fastrand::Rng;
+
+    pub(in crate::engine) type Keys = BTreeMap<String, u32>;
+
+    /// A shape by its name, with about so many versions.
+    pub(in crate::engine) fn keys(shape: &str, versions: u64, seed: u64) -> Keys {
+        let mut rng = Rng::with_seed(seed);
+        let mut keys = Keys::new();
+        let (mut total, mut index) = (0, 0_u64);
+        while total < versions {
+            let key = match shape {
+                "hex" => format!("{:016x}", rng.u64(..)),
+                "sequence" => format!("{index:012}"),
+                "hive" => hive(index, 64),
+                "hive-dense" => format!("t/{}", hive(index, 4)),
+                "zipf" => zipf(&mut rng),
+                "unicode" => unicode(&mut rng),
+                "long-prefix" => {
+                    format!("{}{:012x}", "common-prefix/abcdef0123456789".repeat(10), rng.u64(..) >> 16)
+                }
+                "huge-key" if index == versions / 20 => {
+                    let count = u32::try_from(versions / 10).unwrap();
+                    keys.insert(format!("{index:08}-huge"), count);
+                    total += u64::from(count);
+                    format!("{index:08}-small")
+                }
+                "huge-key" => format!("{index:08}"),
+                "deep" if rng.f64() < 0.02 => {
+                    format!("{}/{:05}", ["a", "logs", "z", "tmp"][rng.usize(..4)], rng.u32(..99999))
+                }
+                "deep" => format!("data/team/project/raw/2024/{:010}.json", rng.u32(..)),
+                "uuid" => {
+                    let (a, b) = (rng.u64(..), rng.u64(..));
+                    format!(
+                        "users/{:08x}-{:04x}-{:04x}-{:012x}/avatar.png",
+                        a >> 32,
+                        a & 0xffff,
+                        b >> 48,
+                        b & 0xffff_ffff_ffff
+                    )
+                }
+                "base64" => (0..20)
+                    .map(|_| {
+                        char::from(
+                            *rng.choice(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+                                .unwrap(),
+                        )
+                    })
+                    .collect(),
+                "dates" => format!(
+                    "{}-{:02}-{:02}T{:02}:{:02}:{:02}.log",
+                    2018 + index % 7,
+                    rng.u32(1..13),
+                    rng.u32(1..29),
+                    rng.u32(..24),
+                    rng.u32(..60),
+                    rng.u32(..60)
+                ),
+                other => panic!("{other}"),
+            };
+            index += 1;
+            let count = if matches!(shape, "hex" | "zipf" | "unicode") { rng.u32(1..9) } else { 1 };
+            if keys.insert(key, count).is_none() {
+                total += u64::from(count);
+            }
+        }
+        keys
+    }
+
+    fn hive(index: u64, parts: u64) -> String {
+        let (hour, part) = (index / parts, index % parts);
+        let (day, month) = (hour / 24 % 28 + 1, hour / 24 / 28);
+        let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        format!(
+            "table=events/year={}/month={:02}/day={day:02}/hour={:02}/part-{part:05}-{hash:08x}.parquet",
+            2015 + month / 12,
+            month % 12 + 1,
+            hour % 24
+        )
+    }
+
+    fn zipf(rng: &mut Rng) -> String {
+        let rank = (rng.f64() * 9.0).exp() as u32;
+        let tenant = rank.wrapping_mul(2_654_435_761) % 10_000;
+        format!(
+            "tenant={tenant}/year={}/month={:02}/{:08x}.json",
+            2018 + rng.u32(..7),
+            rng.u32(1..13),
+            rng.u32(..)
+        )
+    }
+
+    fn unicode(rng: &mut Rng) -> String {
+        let mut key = String::new();
+        for _ in 0..rng.usize(4..12) {
+            key.push(match rng.u32(..4) {
+                0 => rng.char('а'..='я'),
+                1 => rng.char('一'..='鿿'),
+                2 => rng.char('😀'..='🙏'),
+                _ => rng.char('a'..='z'),
+            });
+        }
+        key
+    }
+}
+
+const PAGE: usize = 100;
+
+/// A bucket that never changes: one element for each version, in order.
+struct Bucket {
+    keys: Vec<Key>,
+    entries: Vec<usize>,
+}
+
+impl Bucket {
+    fn new(keys: shapes::Keys) -> Self {
+        let counts: Vec<u32> = keys.values().copied().collect();
+        let entries = counts.iter().enumerate().flat_map(|(at, n)| std::iter::repeat_n(at, *n as usize));
+        Self { entries: entries.collect(), keys: keys.into_keys().map(Key::from).collect() }
+    }
+
+    /// The place of the first entry behind a key.
+    fn behind(&self, key: Option<&Key>) -> usize {
+        let Some(key) = key else { return 0 };
+        self.entries.partition_point(|at| self.keys[*at] <= *key)
+    }
+
+    fn key(&self, entry: usize) -> &Key {
+        &self.keys[self.entries[entry]]
+    }
+
+    fn children(&self, prefix: &Key) -> (Vec<Key>, bool) {
+        let (mut found, mut rows, mut at) = (Vec::new(), 0, 0);
+        at += self.keys.partition_point(|key| key < prefix);
+        while let Some(key) = self.keys.get(at).filter(|key| key.starts_with(prefix.as_bytes())) {
+            if rows == 1000 {
+                return (found, false);
+            }
+            rows += 1;
+            let rest = &key.as_bytes()[prefix.as_bytes().len()..];
+            match rest.iter().position(|byte| *byte == b'/') {
+                Some(slash) => {
+                    let child = key.as_bytes()[..=prefix.as_bytes().len() + slash].to_vec();
+                    at += self.keys[at..].partition_point(|key| key.starts_with(&child));
+                    found.push(Key::new(child));
+                }
+                None => at += 1,
+            }
+        }
+        (found, true)
+    }
+}
+
+#[derive(Debug)]
+enum Doing {
+    /// Lists a range, from an entry on.
+    Range(i64, usize),
+    Probe(Probe),
+    Level(Level),
+}
+
+/// What a simulated listing took.
+#[derive(Debug)]
+struct Took {
+    time: f64,
+    requests: u64,
+    splits: u64,
+    levels: u64,
+    in_vain: u64,
+}
+
+fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -> Took {
+    let open = Open { id: 1, scope: Key::default(), lo: None, hi: None, cursor: None };
+    let mut ranges = Ranges::new(listers, vec![open], 2);
+    let mut seen = vec![0_u8; bucket.entries.len()];
+    let mut events = BinaryHeap::new();
+    let mut doing: Vec<Option<Doing>> = (0..listers).map(|_| None).collect();
+    let (mut now, mut requests) = (0_u64, 0);
+    loop {
+        for (lister, doing) in doing.iter_mut().enumerate().filter(|(_, doing)| doing.is_none()) {
+            *doing = match ranges.next_task() {
+                Task::Adopt(id) => Some(Doing::Range(id, 0)),
+                Task::Probe(probe) => Some(Doing::Probe(probe)),
+                Task::Level(level) => Some(Doing::Level(level)),
+                Task::Wait | Task::Done => break,
+            };
+            events.push(Reverse((now + (latency() * 1e6) as u64, lister)));
+        }
+        let Some(Reverse((at, lister))) = events.pop() else { break };
+        (now, requests) = (at, requests + 1);
+        let (id, from) = match doing[lister].take().unwrap() {
+            Doing::Range(id, from) => (id, from),
+            Doing::Level(level) => {
+                let (children, is_whole) = bucket.children(&level.prefix);
+                ranges.level(&level, children, is_whole);
+                continue;
+            }
+            Doing::Probe(probe) => {
+                let from = bucket.behind(Some(&probe.at));
+                let first = (from < bucket.entries.len()).then(|| bucket.key(from).clone());
+                let found = Found { first, is_truncated: from + PAGE < bucket.entries.len() };
+                let victim = ranges.home(&probe.scope, &probe.at);
+                match ranges.land(&probe, victim, &found) {
+                    Some(new) => (new.id, from),
+                    None => continue,
+                }
+            }
+        };
+        let hi = ranges.hi(id);
+        let end = (from + PAGE).min(bucket.entries.len());
+        let inside = (from..end).take_while(|at| hi.as_ref().is_none_or(|hi| bucket.key(*at) <= hi)).count();
+        seen[from..from + inside].iter_mut().for_each(|n| *n += 1);
+        let done = inside < end - from || end == bucket.entries.len();
+        let keys: Vec<&Key> = (from..from + inside).map(|at| bucket.key(at)).collect();
+        let cursor = keys.last().copied();
+        ranges.page(id, &Seen::of(keys.iter().copied()), cursor, done);
+        if !done {
+            doing[lister] = Some(Doing::Range(id, end));
+            events.push(Reverse((now + (latency() * 1e6) as u64, lister)));
+        }
+    }
+    assert_eq!(ranges.next_task(), Task::Done);
+    assert!(seen.iter().all(|n| *n == 1), "every version exactly once");
+    Took {
+        time: now as f64 / 1e6,
+        requests,
+        splits: ranges.splits(),
+        levels: ranges.levels,
+        in_vain: ranges.wasted,
+    }
+}
+
+/// Latencies with a mean of 1, by chance.
+fn lognormal(seed: u64) -> impl FnMut() -> f64 {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    move || {
+        let sigma = 0.35;
+        let normal = (-2.0 * rng.f64().max(1e-12).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos();
+        (sigma * normal - sigma * sigma / 2.0).exp()
+    }
+}
+
+#[test]
+fn figures() {
+    let only = std::env::var("SHAPE").ok();
+    let sizes: Vec<(u64, usize)> =
+        std::env::var("SIZES").map_or(vec![(1000, 16), (1000, 64), (10_000, 64)], |t| {
+            t.split(",")
+                .map(|p| {
+                    let (a, b) = p.split_once("x").unwrap();
+                    (a.parse().unwrap(), b.parse().unwrap())
+                })
+                .collect()
+        });
+    for (pages, listers) in sizes {
+        for shape in [
+            "hex",
+            "sequence",
+            "hive",
+            "hive-dense",
+            "zipf",
+            "unicode",
+            "long-prefix",
+            "deep",
+            "huge-key",
+            "uuid",
+            "base64",
+            "dates",
+        ] {
+            if only.as_ref().is_some_and(|only| only != shape) {
+                continue;
+            }
+            let bucket = Bucket::new(shapes::keys(shape, pages * PAGE as u64, 1));
+            let alone = bucket.entries.len().div_ceil(PAGE) as f64;
+            for (name, took) in [
+                ("rounds", simulate(&bucket, listers, || 1.0)),
+                ("lognormal", simulate(&bucket, listers, lognormal(1))),
+            ] {
+                println!(
+                    "{pages:6} {listers:3} {shape:12} {name:9} speed-up {:5.1} ({:.2})  extra {:4.1} %  splits {} levels {} in vain {}",
+                    alone / took.time,
+                    alone / took.time / listers as f64,
+                    (took.requests as f64 / alone - 1.0) * 100.0,
+                    took.splits,
+                    took.levels,
+                    took.in_vain,
+                );
+            }
+        }
+    }
+}
