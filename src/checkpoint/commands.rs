@@ -10,7 +10,7 @@ use super::values::{
     Amount, BATCH_ITEMS_MAX, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX,
     Sample, Split, StateRow,
 };
-use crate::model::{Key, Kind, Phase, VersionId};
+use crate::model::{Item, Key, Kind, Phase, VersionId};
 
 pub(super) use super::batches::{Wanted, claim, maybe_sent, note_granted, release, settle};
 
@@ -140,8 +140,10 @@ fn write_page(
         store.add(*counter, *amount);
     }
     store.add_requests(&page.requests);
-    for (id, batch) in ids.into_iter().zip(page.batches) {
+    for (id, mut batch) in ids.into_iter().zip(page.batches) {
         if store.header.mode == Mode::Stream && store.fresh.len() < FRESH_BATCHES_MAX {
+            // Until it is settled it must not keep its page in memory.
+            Item::detach(&mut batch.items);
             store.fresh.insert(id, batch.items);
         }
     }

@@ -19,7 +19,7 @@ use super::values::{Amount, Counter, RunHeader, Totals};
 use crate::model::{Batch, Item, Journal, Phase, Record, RuleId, Timestamp};
 
 /// How many batches are kept in memory between their planning and their being handed out.
-pub(super) const FRESH_BATCHES_MAX: usize = 32;
+pub(super) const FRESH_BATCHES_MAX: usize = 16;
 
 /// What is remembered of each range, so that a page can be checked without reading its row.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
