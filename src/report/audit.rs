@@ -22,7 +22,7 @@ use frames::Frames;
 use crate::model::{Fate, Journal, Key, Outcome, Record};
 
 /// Pages and batches that may wait for the thread.
-const ORDERS_WAITING_MAX: usize = 64;
+const ORDERS_WAITING_MAX: usize = 8;
 
 /// Which versions get a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

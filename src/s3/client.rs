@@ -31,6 +31,9 @@ pub struct Client {
     pub(super) config: ClientConfig,
     pub(super) bucket: Bucket,
     pub(super) http: reqwest::Client,
+    /// Pages have connections of their own: a connection keeps a buffer of the size of the largest
+    /// answers that came over it.
+    pub(super) http_of_pages: reqwest::Client,
     pub(super) identities: Identities,
     pub(super) clock: Clock,
     place: Mutex<Arc<Place>>,
@@ -72,6 +75,7 @@ impl Client {
                 .map_err(refuse)?;
         let ca_pem = read_ca_bundle(config.ca_bundle.as_deref()).map_err(refuse)?;
         let http = http_client(&config, &place, ca_pem.as_deref()).map_err(refuse)?;
+        let http_of_pages = http_client(&config, &place, ca_pem.as_deref()).map_err(refuse)?;
         let identities = match &config.static_credentials {
             Some(fixed) => Identities::fixed(fixed.clone()),
             None => {
@@ -84,7 +88,8 @@ impl Client {
         }
         let place = Mutex::new(Arc::new(place));
         let clock = Clock::default();
-        Ok(Self { config, bucket, http, identities, clock, place, accepted: AtomicBool::new(false), plus })
+        let accepted = AtomicBool::new(false);
+        Ok(Self { config, bucket, http, http_of_pages, identities, clock, place, accepted, plus })
     }
 
     /// The bucket, as the job names it.

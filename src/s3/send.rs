@@ -144,7 +144,8 @@ impl Client {
         let signer = self.identities.get(self.server_now()).await;
         let signer = signer.map_err(|why| no_credentials(&call.context, &why))?;
         let request = self.prepare(call, &signer)?;
-        let response = self.http.execute(request).await;
+        let http = if call.scope == Scope::Listing { &self.http_of_pages } else { &self.http };
+        let response = http.execute(request).await;
         let response = response.map_err(|why| self.transport(call, &why))?;
         if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
             self.clock.hear(date, Instant::now());

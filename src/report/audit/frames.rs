@@ -19,7 +19,7 @@ use crate::model::{Fate, Kind, Outcome, Record, RuleId, Timestamp};
 const LEVEL: i32 = -3;
 /// Uncompressed bytes of a frame at most. A commit with more of them writes several frames, which
 /// bounds the memory whatever the commit brings.
-pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
+pub(super) const FRAME_BYTES_MAX: usize = 512 << 10;
 
 /// The audit's file.
 pub(super) struct Frames {
