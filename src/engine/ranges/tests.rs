@@ -131,6 +131,11 @@ impl Bucket {
         Self { entries: entries.collect(), keys: keys.into_keys().map(Key::from).collect() }
     }
 
+    /// The pages that one lister asks for.
+    fn pages(&self) -> f64 {
+        self.entries.len().div_ceil(PAGE) as f64
+    }
+
     /// The place of the first entry behind a key.
     fn behind(&self, key: Option<&Key>) -> usize {
         let Some(key) = key else { return 0 };
@@ -252,50 +257,70 @@ fn lognormal(seed: u64) -> impl FnMut() -> f64 {
     }
 }
 
+const SHAPES: [&str; 12] = [
+    "hex",
+    "sequence",
+    "hive",
+    "hive-dense",
+    "zipf",
+    "unicode",
+    "long-prefix",
+    "deep",
+    "huge-key",
+    "uuid",
+    "base64",
+    "dates",
+];
+
 #[test]
+fn sixteen_listers_are_nearly_sixteen_times_as_fast_for_few_requests_more() {
+    let bucket = |shape| Bucket::new(shapes::keys(shape, 1000 * PAGE as u64, 1));
+    for shape in ["hex", "sequence", "hive", "hive-dense", "unicode", "uuid", "long-prefix"] {
+        let bucket = bucket(shape);
+        for (name, took) in
+            [("rounds", simulate(&bucket, 16, || 1.0)), ("by chance", simulate(&bucket, 16, lognormal(1)))]
+        {
+            let pages = bucket.pages();
+            assert!(pages / took.time >= 0.75 * 16.0, "{shape}, {name}: {took:?}");
+            assert!(took.requests as f64 <= 1.08 * pages, "{shape}, {name}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn no_shape_leaves_the_listers_idle() {
+    for shape in SHAPES {
+        let bucket = Bucket::new(shapes::keys(shape, 300 * PAGE as u64, 2));
+        let took = simulate(&bucket, 8, lognormal(2));
+        let (pages, levels_max) = (bucket.pages(), 8);
+        assert!(pages / took.time >= 4.0, "{shape}: {took:?}");
+        assert!(took.requests as f64 <= 1.25 * pages && took.levels <= levels_max, "{shape}: {took:?}");
+        assert!(took.splits >= 7 && took.in_vain <= took.requests / 5, "{shape}: {took:?}");
+    }
+}
+
+#[test]
+fn one_page_is_one_request() {
+    let bucket = Bucket::new(shapes::keys("hive", PAGE as u64 - 1, 1));
+    assert_eq!(simulate(&bucket, 16, || 1.0).requests, 1);
+}
+
+/// The table behind the assertions: `cargo test --release ranges -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures, and takes minutes in a debug build"]
 fn figures() {
-    let only = std::env::var("SHAPE").ok();
-    let sizes: Vec<(u64, usize)> =
-        std::env::var("SIZES").map_or(vec![(1000, 16), (1000, 64), (10_000, 64)], |t| {
-            t.split(",")
-                .map(|p| {
-                    let (a, b) = p.split_once("x").unwrap();
-                    (a.parse().unwrap(), b.parse().unwrap())
-                })
-                .collect()
-        });
-    for (pages, listers) in sizes {
-        for shape in [
-            "hex",
-            "sequence",
-            "hive",
-            "hive-dense",
-            "zipf",
-            "unicode",
-            "long-prefix",
-            "deep",
-            "huge-key",
-            "uuid",
-            "base64",
-            "dates",
-        ] {
-            if only.as_ref().is_some_and(|only| only != shape) {
-                continue;
-            }
+    for (pages, listers) in [(1000_u64, 16), (1000, 64), (10_000, 64)] {
+        for shape in SHAPES {
             let bucket = Bucket::new(shapes::keys(shape, pages * PAGE as u64, 1));
-            let alone = bucket.entries.len().div_ceil(PAGE) as f64;
             for (name, took) in [
                 ("rounds", simulate(&bucket, listers, || 1.0)),
                 ("lognormal", simulate(&bucket, listers, lognormal(1))),
             ] {
                 println!(
-                    "{pages:6} {listers:3} {shape:12} {name:9} speed-up {:5.1} ({:.2})  extra {:4.1} %  splits {} levels {} in vain {}",
-                    alone / took.time,
-                    alone / took.time / listers as f64,
-                    (took.requests as f64 / alone - 1.0) * 100.0,
-                    took.splits,
-                    took.levels,
-                    took.in_vain,
+                    "{pages:6} {listers:3} {shape:12} {name:9} speed-up {:5.1} ({:.2})  extra {:4.1} %  {took:?}",
+                    bucket.pages() / took.time,
+                    bucket.pages() / took.time / listers as f64,
+                    (took.requests as f64 / bucket.pages() - 1.0) * 100.0,
                 );
             }
         }
