@@ -46,6 +46,8 @@ const GUESSES_FIRST: usize = 8;
 /// Once too much was asked for in vain, one probe is made at a time, and only where so many pages are
 /// estimated to be left.
 const PAGES_LEFT_MIN_LATE: f64 = 12.0;
+/// The longest key that S3 knows, and so the longest marker that it takes.
+const KEY_BYTES_MAX: usize = 1024;
 /// Requests for levels, in all.
 const LEVELS_MAX: u64 = 64;
 /// Of so many pages one may have been asked for in vain.
@@ -523,6 +525,7 @@ impl Ranges {
             let inside = high.is_none_or(|high| at.as_bytes() < high.as_bytes())
                 && live.hi.as_ref().is_none_or(|hi| at < *hi)
                 && at.starts_with(live.scope.as_bytes())
+                && at.as_bytes().len() <= KEY_BYTES_MAX
                 && begins_alike(&at);
             let is_taken = self.probes.values().any(|probe| probe.scope == live.scope && probe.at == at);
             (ahead && inside && !is_taken).then_some(at)
