@@ -136,6 +136,17 @@ impl Bucket {
         self.entries.len().div_ceil(PAGE) as f64
     }
 
+    /// The place of the first entry of a scope.
+    fn keys_before(&self, scope: &Key) -> usize {
+        self.entries.partition_point(|at| self.keys[*at] < *scope)
+    }
+
+    /// The place behind the last entry of a scope.
+    fn scope_end(&self, scope: &Key) -> usize {
+        let start = self.keys_before(scope);
+        start + self.entries[start..].partition_point(|at| self.keys[*at].starts_with(scope.as_bytes()))
+    }
+
     /// The place of the first entry behind a key.
     fn behind(&self, key: Option<&Key>) -> usize {
         let Some(key) = key else { return 0 };
@@ -186,9 +197,26 @@ struct Took {
     in_vain: u64,
 }
 
-fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -> Took {
-    let open = Open { id: 1, scope: Key::default(), lo: None, hi: None, cursor: None };
-    let mut ranges = Ranges::new(listers, vec![open], 2);
+fn simulate(bucket: &Bucket, listers: usize, latency: impl FnMut() -> f64) -> Took {
+    simulate_scopes(bucket, &[""], listers, latency)
+}
+
+fn simulate_scopes(
+    bucket: &Bucket,
+    scopes: &[&str],
+    listers: usize,
+    mut latency: impl FnMut() -> f64,
+) -> Took {
+    let open = |(at, scope): (usize, &&str)| Open {
+        id: i64::try_from(at).unwrap(),
+        scope: Key::from(*scope),
+        lo: None,
+        hi: None,
+        cursor: None,
+    };
+    let open: Vec<Open> = scopes.iter().enumerate().map(open).collect();
+    let mut scope_of: BTreeMap<i64, Key> = open.iter().map(|range| (range.id, range.scope.clone())).collect();
+    let mut ranges = Ranges::new(listers, open, 1_000_000);
     let mut seen = vec![0_u8; bucket.entries.len()];
     let mut events = BinaryHeap::new();
     let mut doing: Vec<Option<Doing>> = (0..listers).map(|_| None).collect();
@@ -196,7 +224,7 @@ fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -
     loop {
         for (lister, doing) in doing.iter_mut().enumerate().filter(|(_, doing)| doing.is_none()) {
             *doing = match ranges.next_task() {
-                Task::Adopt(id) => Some(Doing::Range(id, 0)),
+                Task::Adopt(id) => Some(Doing::Range(id, bucket.keys_before(&scope_of[&id]))),
                 Task::Probe(probe) => Some(Doing::Probe(probe)),
                 Task::Level(level) => Some(Doing::Level(level)),
                 Task::Wait | Task::Done => break,
@@ -214,20 +242,25 @@ fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -
             }
             Doing::Probe(probe) => {
                 let from = bucket.behind(Some(&probe.at));
-                let first = (from < bucket.entries.len()).then(|| bucket.key(from).clone());
-                let found = Found { first, is_truncated: from + PAGE < bucket.entries.len() };
+                let stop = bucket.scope_end(&probe.scope);
+                let first = (from < stop).then(|| bucket.key(from).clone());
+                let found = Found { first, is_truncated: from + PAGE < stop };
                 let victim = ranges.home(&probe.scope, &probe.at);
                 match ranges.land(&probe, victim, &found) {
-                    Some(new) => (new.id, from),
+                    Some(new) => {
+                        scope_of.insert(new.id, new.scope.clone());
+                        (new.id, from)
+                    }
                     None => continue,
                 }
             }
         };
         let hi = ranges.hi(id);
-        let end = (from + PAGE).min(bucket.entries.len());
+        let stop = bucket.scope_end(&scope_of[&id]);
+        let end = (from + PAGE).min(stop);
         let inside = (from..end).take_while(|at| hi.as_ref().is_none_or(|hi| bucket.key(*at) <= hi)).count();
         seen[from..from + inside].iter_mut().for_each(|n| *n += 1);
-        let done = inside < end - from || end == bucket.entries.len();
+        let done = inside < end - from || end == stop;
         let keys: Vec<&Key> = (from..from + inside).map(|at| bucket.key(at)).collect();
         let cursor = keys.last().copied();
         ranges.page(id, &Seen::of(keys.iter().copied()), cursor, done);
@@ -297,6 +330,25 @@ fn no_shape_leaves_the_listers_idle() {
         assert!(took.requests as f64 <= 1.25 * pages && took.levels <= levels_max, "{shape}: {took:?}");
         assert!(took.splits >= 7 && took.in_vain <= took.requests / 5, "{shape}: {took:?}");
     }
+}
+
+#[test]
+fn many_short_ranges_are_not_worth_looking_into() {
+    let names: Vec<String> = (0..48).map(|part| format!("part-{part:02}/")).collect();
+    let mut keys = shapes::Keys::new();
+    for (at, key) in shapes::keys("hive", 48 * 2 * PAGE as u64, 1).into_keys().enumerate() {
+        keys.insert(format!("{}{key}", names[at % 48]), 1);
+    }
+    let bucket = Bucket::new(keys);
+    let scopes: Vec<&str> = names.iter().map(String::as_str).collect();
+    let took = simulate_scopes(&bucket, &scopes, 16, lognormal(3));
+    assert!(took.requests as f64 <= 1.05 * bucket.pages(), "{took:?}");
+    // One that is long is.
+    let mut keys = shapes::keys("hive-dense", 200 * PAGE as u64, 1);
+    keys.extend((0..300).map(|n| (format!("short/{n:03}"), 1)));
+    let bucket = Bucket::new(keys);
+    let took = simulate_scopes(&bucket, &["short/", "t/"], 16, lognormal(3));
+    assert!(bucket.pages() / took.time >= 9.0, "{took:?}");
 }
 
 #[test]
