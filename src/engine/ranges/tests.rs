@@ -153,6 +153,13 @@ impl Bucket {
         self.entries.partition_point(|at| self.keys[*at] <= *key)
     }
 
+    /// What a probe finds, and where its page begins.
+    fn found(&self, probe: &Probe) -> (usize, Found) {
+        let (from, stop) = (self.behind(Some(&probe.at)), self.scope_end(&probe.scope));
+        let first = (from < stop).then(|| self.key(from).clone());
+        (from, Found { first, is_truncated: from + PAGE < stop })
+    }
+
     fn key(&self, entry: usize) -> &Key {
         &self.keys[self.entries[entry]]
     }
@@ -201,12 +208,7 @@ fn simulate(bucket: &Bucket, listers: usize, latency: impl FnMut() -> f64) -> To
     simulate_scopes(bucket, &[""], listers, latency)
 }
 
-fn simulate_scopes(
-    bucket: &Bucket,
-    scopes: &[&str],
-    listers: usize,
-    mut latency: impl FnMut() -> f64,
-) -> Took {
+fn open(scopes: &[&str]) -> Vec<Open> {
     let open = |(at, scope): (usize, &&str)| Open {
         id: i64::try_from(at).unwrap(),
         scope: Key::from(*scope),
@@ -214,7 +216,16 @@ fn simulate_scopes(
         hi: None,
         cursor: None,
     };
-    let open: Vec<Open> = scopes.iter().enumerate().map(open).collect();
+    scopes.iter().enumerate().map(open).collect()
+}
+
+fn simulate_scopes(
+    bucket: &Bucket,
+    scopes: &[&str],
+    listers: usize,
+    mut latency: impl FnMut() -> f64,
+) -> Took {
+    let open = open(scopes);
     let mut scope_of: BTreeMap<i64, Key> = open.iter().map(|range| (range.id, range.scope.clone())).collect();
     let mut ranges = Ranges::new(listers, open, 1_000_000);
     let mut seen = vec![0_u8; bucket.entries.len()];
@@ -241,10 +252,7 @@ fn simulate_scopes(
                 continue;
             }
             Doing::Probe(probe) => {
-                let from = bucket.behind(Some(&probe.at));
-                let stop = bucket.scope_end(&probe.scope);
-                let first = (from < stop).then(|| bucket.key(from).clone());
-                let found = Found { first, is_truncated: from + PAGE < stop };
+                let (from, found) = bucket.found(&probe);
                 let victim = ranges.home(&probe.scope, &probe.at);
                 match ranges.land(&probe, victim, &found) {
                     Some(new) => {
