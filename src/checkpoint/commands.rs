@@ -92,10 +92,12 @@ fn check_split(store: &Store, victim: i64, new: &RangeRow) -> Result<Key, Fault>
     }
     let Some(cut) = new.lo.clone() else { return fault("the new range has no beginning") };
     let sql = "SELECT prefix, lo, hi, cursor_key FROM range WHERE id = ?1";
-    let bounds = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(Vec<u8>, [Option<Vec<u8>>; 3])> {
-        Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]))
-    };
-    let (prefix, [lo, hi, cursor]) = store.connection.prepare_cached(sql)?.query_row([victim], bounds)?;
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut found = statement.query([victim])?;
+    let Some(row) = found.next()? else { return fault("its row is gone") };
+    let prefix: Vec<u8> = row.get(0)?;
+    let key = |at| row.get::<_, Option<Vec<u8>>>(at);
+    let (lo, hi, cursor) = (key(1)?, key(2)?, key(3)?);
     let at = cut.as_bytes();
     if prefix != new.prefix.as_bytes()
         || lo.is_some_and(|lo| *lo >= *at)

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::checkpoint::{NewBatch, NewRange};
 use crate::model::{Kind, Phase, VersionId};
-use crate::rules::{Conditions, NullVersions, Policy, Rule, State, Verdict};
+use crate::rules::{Conditions, KeyOrder, NullVersions, Policy, Rule, State, Verdict};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -165,9 +165,35 @@ proptest! {
 fn bounds_are_exclusive_below_and_inclusive_above() {
     let versions = bucket(&vec![vec![false]; 9]);
     let rules = rules(vec![], None, true);
-    let listed = list(&versions, &[2], &rules, range(Some("key-002"), Some("key-005")), |_, _| {});
-    let expected: BTreeSet<String> = ["3.0", "4.0", "5.0"].iter().map(|id| (*id).to_owned()).collect();
-    assert_eq!(listed.planned(), expected);
+    let bounds = || range(Some("key-002"), Some("key-005"));
+    // Some servers begin with the marker's key.
+    for first in [2, 3] {
+        let listed = list(&versions[first..], &[2], &rules, bounds(), |_, _| {});
+        let expected: BTreeSet<String> = ["3.0", "4.0", "5.0"].iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(listed.planned(), expected);
+    }
+    // None begins before it.
+    let page = Page { versions: versions[1..].to_vec(), next: None };
+    let fault = plan_page(bounds(), page, &rules, &mut INTERLEAVED.clone(), OPTIONS).unwrap_err();
+    assert!(matches!(fault, PageFault::Order(OrderFault::KeyWentBack { .. })), "{fault}");
+}
+
+#[test]
+fn a_bound_that_is_no_end_only_says_which_keys_belong() {
+    let mut versions = bucket(&vec![vec![false]; 4]);
+    let (low, astral) = (Key::from("\u{ff5e}"), Key::from("\u{1f600}"));
+    (versions[1].key, versions[2].key, versions[3].key) =
+        (astral.clone(), low.clone(), Key::from("\u{ff5f}"));
+    let rules = rules(vec![], None, true);
+    let mut orders = Orders { pages: PageOrder::Interleaved, keys: KeyOrders::EITHER };
+    let options = PageOptions { ends_at_hi: false, ..OPTIONS };
+    let next = Some(Marker { key: versions[3].key.clone(), version_id: Some(versions[3].id.clone()) });
+    let page = Page { versions, next };
+    let commit = plan_page(range(None, Some("\u{ff5e}")), page, &rules, &mut orders, options).unwrap();
+    assert!(!commit.range.done, "a key behind the bound came, and then one before it");
+    assert_eq!((commit.range.listed, orders.keys.in_force()), (2, KeyOrder::Utf16));
+    assert_eq!(start_of(&range(Some("\u{ff5e}"), None)), None, "a marker that would leave some out");
+    assert!(start_of(&range(Some("\u{1f600}"), None)).is_some());
 }
 
 #[test]

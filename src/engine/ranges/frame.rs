@@ -316,3 +316,68 @@ fn middle(a: u32, b: u32) -> Option<char> {
     let middle = a + b.saturating_sub(a) / 2;
     (middle > a && middle < b).then(|| char::from_u32(middle).unwrap_or('\u{e000}'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex() -> Frame {
+        let keys: Vec<String> = (0..64_u32).map(|n| format!("00{:02x}", n * 4)).collect();
+        let mut frame = Frame::default();
+        frame.learn(keys.iter().map(String::as_str));
+        frame
+    }
+
+    #[test]
+    fn a_place_that_was_seen_in_part_is_taken_to_be_like_one_that_was_seen_completely() {
+        let frame = hex();
+        // The last places went through all their digits, the first have shown a nought only.
+        assert_eq!(frame.next_char("0000", 0), Some('4'));
+        assert_eq!(frame.position("0", 0), 0.0);
+        assert!(frame.position("8", 0) > 0.4 && frame.position("c", 0) > frame.position("8", 0));
+        assert_eq!(frame.position("zz", 0), 1.0);
+    }
+
+    #[test]
+    fn what_is_refuted_is_not_expected_again() {
+        let mut frame = hex();
+        frame.refute("4");
+        assert_eq!(frame.next_char("0000", 0), None);
+        // What was seen stays.
+        frame.learn(["4000"]);
+        assert_eq!(frame.next_char("0000", 0), Some('4'));
+    }
+
+    #[test]
+    fn positions_never_fall_and_a_point_lies_where_it_was_asked_for() {
+        let mut frame = hex();
+        frame.learn_level("", ["a/", "logs/", "z/"].map(String::from).to_vec());
+        frame.learn(["a/1", "a/2", "logs/é", "logs/日本", "z/😀"]);
+        let keys = ["", "0", "a", "a/1", "a/2", "b", "logs/", "logs/é", "logs/日本", "m", "z/", "z/😀", "zz"];
+        for pair in keys.windows(2) {
+            assert!(frame.position(pair[0], 0) <= frame.position(pair[1], 0), "{pair:?}");
+        }
+        assert_eq!(frame.point("", 0.5, 0.2), "logs/");
+        for target in [0.1, 0.34, 0.5, 0.9] {
+            let point = frame.point("", target, 0.05);
+            assert!((frame.position(&point, 0) - target).abs() < 0.34, "{target}: {point}");
+        }
+    }
+
+    #[test]
+    fn a_key_between_two_others_lies_between_them() {
+        for (low, high) in [
+            ("a", "c"),
+            ("a", "b"),
+            ("", "b"),
+            ("ab", "b"),
+            ("x/1", "x/2"),
+            ("\u{d7ff}", "\u{e001}"),
+            ("日", "本"),
+        ] {
+            let at = between(low, high).unwrap();
+            assert!(at.as_str() > low && at.as_str() < high, "{low:?} {at:?} {high:?}");
+        }
+        assert_eq!(between("a", "a"), None);
+    }
+}

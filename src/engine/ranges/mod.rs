@@ -46,6 +46,11 @@ const GUESSES_FIRST: usize = 8;
 /// Once too much was asked for in vain, one probe is made at a time, and only where so many pages are
 /// estimated to be left.
 const PAGES_LEFT_MIN_LATE: f64 = 12.0;
+/// Where there are several ranges from the start, one is opened up only once it has so many pages: it
+/// may be as short as the others.
+const OPENED_AFTER: u64 = 3;
+/// The longest key that S3 knows, and so the longest marker that it takes.
+const KEY_BYTES_MAX: usize = 1024;
 /// Requests for levels, in all.
 const LEVELS_MAX: u64 = 64;
 /// Of so many pages one may have been asked for in vain.
@@ -168,6 +173,8 @@ struct Live {
 #[derive(Clone, Debug)]
 pub(super) struct Ranges {
     listers: usize,
+    /// Pages after which a range is worth the first requests.
+    opened_after: u64,
     live: BTreeMap<i64, Live>,
     /// Without a lister.
     queue: VecDeque<i64>,
@@ -216,7 +223,8 @@ struct Point {
 impl Ranges {
     /// For so many listers; ranges made by splits are numbered from `next_id`.
     pub(super) fn new(listers: usize, open: Vec<Open>, next_id: i64) -> Self {
-        let queue = open.iter().map(|range| range.id).collect();
+        let queue: VecDeque<i64> = open.iter().map(|range| range.id).collect();
+        let opened_after = if queue.len() > 1 { OPENED_AFTER } else { 1 };
         let live = open.into_iter().map(|range| {
             let Open { id, scope, lo, hi, cursor } = range;
             let is_loose = hi.is_none() || cursor.is_none();
@@ -236,6 +244,7 @@ impl Ranges {
         });
         Self {
             listers,
+            opened_after,
             live: live.collect(),
             queue,
             probes: BTreeMap::new(),
@@ -278,14 +287,14 @@ impl Ranges {
         if self.listers < 2 {
             return Task::Done;
         }
-        if self.errands.is_empty() {
+        let allowance = self.listers.max(8) as u64 + self.pages / PAGES_PER_WASTE;
+        let is_late = self.wasted >= allowance;
+        if self.errands.is_empty() && !is_late {
             self.open_up();
         }
         if let Some(task) = self.next_errand() {
             return task;
         }
-        let allowance = self.listers.max(8) as u64 + self.pages / PAGES_PER_WASTE;
-        let is_late = self.wasted >= allowance;
         if is_late && !self.probes.is_empty() {
             return Task::Wait;
         }
@@ -319,8 +328,8 @@ impl Ranges {
 
     /// Plans the first requests of a range that nothing is known of but its first page.
     fn open_up(&mut self) {
-        let loose = self.live.values_mut().find(|live| live.is_loose && live.pages > 0);
-        let Some(live) = loose else { return };
+        let loose = self.live.values_mut().filter(|live| live.is_loose && live.pages >= self.opened_after);
+        let Some(live) = loose.max_by_key(|live| live.pages) else { return };
         live.is_loose = false;
         let (Some(first), Some(cursor)) = (&live.first, &live.cursor) else { return };
         let opening = opening::opening(&self.frame, text(&live.scope), text(first), text(cursor));
@@ -523,6 +532,7 @@ impl Ranges {
             let inside = high.is_none_or(|high| at.as_bytes() < high.as_bytes())
                 && live.hi.as_ref().is_none_or(|hi| at < *hi)
                 && at.starts_with(live.scope.as_bytes())
+                && at.as_bytes().len() <= KEY_BYTES_MAX
                 && begins_alike(&at);
             let is_taken = self.probes.values().any(|probe| probe.scope == live.scope && probe.at == at);
             (ahead && inside && !is_taken).then_some(at)

@@ -83,3 +83,40 @@ pub(super) fn thinned<T>(boundaries: Vec<T>, max: usize) -> Vec<T> {
         .map(|(_, b)| b)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_above_the_last_key_are_listed_and_no_level_of_keys() {
+        let frame = Frame::default();
+        let levels = |first, last| opening(&frame, "", first, last).levels;
+        assert_eq!(levels("t=a/y=1/m=1/x", "t=a/y=1/m=2/x"), ["", "t=a/", "t=a/y=1/"]);
+        assert_eq!(levels("t=a/y=1/m=1/x0", "t=a/y=1/m=1/x9"), ["", "t=a/", "t=a/y=1/"]);
+        assert!(levels("abc", "abd").is_empty());
+        assert_eq!(opening(&frame, "t=a/y", "t=a/y=1/x", "t=a/y=2/x").levels, ["t=a/y"]);
+    }
+
+    #[test]
+    fn a_ladder_climbs_from_the_first_character_that_has_not_moved() {
+        let keys: Vec<String> = (0..1000).map(|n| format!("{n:012}")).collect();
+        let mut frame = Frame::default();
+        frame.learn(keys.iter().map(String::as_str));
+        let rungs = opening(&frame, "", &keys[0], &keys[999]).rungs;
+        assert_eq!(rungs[..3], ["000000001", "00000001", "0000001"]);
+        assert_eq!(rungs.last().unwrap(), "1");
+        assert!(rungs.len() <= RUNGS_MAX + 1);
+    }
+
+    #[test]
+    fn one_key_on_a_whole_page_is_left_to_its_lister() {
+        assert_eq!(opening(&Frame::default(), "", "huge", "huge").rungs, ["huge"]);
+    }
+
+    #[test]
+    fn thinning_spreads_evenly() {
+        assert_eq!(thinned((0..100).collect(), 4), [24, 49, 74, 99]);
+        assert_eq!(thinned(vec![1, 2], 4), [1, 2]);
+    }
+}

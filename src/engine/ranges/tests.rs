@@ -131,10 +131,33 @@ impl Bucket {
         Self { entries: entries.collect(), keys: keys.into_keys().map(Key::from).collect() }
     }
 
+    /// The pages that one lister asks for.
+    fn pages(&self) -> f64 {
+        self.entries.len().div_ceil(PAGE) as f64
+    }
+
+    /// The place of the first entry of a scope.
+    fn keys_before(&self, scope: &Key) -> usize {
+        self.entries.partition_point(|at| self.keys[*at] < *scope)
+    }
+
+    /// The place behind the last entry of a scope.
+    fn scope_end(&self, scope: &Key) -> usize {
+        let start = self.keys_before(scope);
+        start + self.entries[start..].partition_point(|at| self.keys[*at].starts_with(scope.as_bytes()))
+    }
+
     /// The place of the first entry behind a key.
     fn behind(&self, key: Option<&Key>) -> usize {
         let Some(key) = key else { return 0 };
         self.entries.partition_point(|at| self.keys[*at] <= *key)
+    }
+
+    /// What a probe finds, and where its page begins.
+    fn found(&self, probe: &Probe) -> (usize, Found) {
+        let (from, stop) = (self.behind(Some(&probe.at)), self.scope_end(&probe.scope));
+        let first = (from < stop).then(|| self.key(from).clone());
+        (from, Found { first, is_truncated: from + PAGE < stop })
     }
 
     fn key(&self, entry: usize) -> &Key {
@@ -181,9 +204,30 @@ struct Took {
     in_vain: u64,
 }
 
-fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -> Took {
-    let open = Open { id: 1, scope: Key::default(), lo: None, hi: None, cursor: None };
-    let mut ranges = Ranges::new(listers, vec![open], 2);
+fn simulate(bucket: &Bucket, listers: usize, latency: impl FnMut() -> f64) -> Took {
+    simulate_scopes(bucket, &[""], listers, latency)
+}
+
+fn open(scopes: &[&str]) -> Vec<Open> {
+    let open = |(at, scope): (usize, &&str)| Open {
+        id: i64::try_from(at).unwrap(),
+        scope: Key::from(*scope),
+        lo: None,
+        hi: None,
+        cursor: None,
+    };
+    scopes.iter().enumerate().map(open).collect()
+}
+
+fn simulate_scopes(
+    bucket: &Bucket,
+    scopes: &[&str],
+    listers: usize,
+    mut latency: impl FnMut() -> f64,
+) -> Took {
+    let open = open(scopes);
+    let mut scope_of: BTreeMap<i64, Key> = open.iter().map(|range| (range.id, range.scope.clone())).collect();
+    let mut ranges = Ranges::new(listers, open, 1_000_000);
     let mut seen = vec![0_u8; bucket.entries.len()];
     let mut events = BinaryHeap::new();
     let mut doing: Vec<Option<Doing>> = (0..listers).map(|_| None).collect();
@@ -191,7 +235,7 @@ fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -
     loop {
         for (lister, doing) in doing.iter_mut().enumerate().filter(|(_, doing)| doing.is_none()) {
             *doing = match ranges.next_task() {
-                Task::Adopt(id) => Some(Doing::Range(id, 0)),
+                Task::Adopt(id) => Some(Doing::Range(id, bucket.keys_before(&scope_of[&id]))),
                 Task::Probe(probe) => Some(Doing::Probe(probe)),
                 Task::Level(level) => Some(Doing::Level(level)),
                 Task::Wait | Task::Done => break,
@@ -208,21 +252,23 @@ fn simulate(bucket: &Bucket, listers: usize, mut latency: impl FnMut() -> f64) -
                 continue;
             }
             Doing::Probe(probe) => {
-                let from = bucket.behind(Some(&probe.at));
-                let first = (from < bucket.entries.len()).then(|| bucket.key(from).clone());
-                let found = Found { first, is_truncated: from + PAGE < bucket.entries.len() };
+                let (from, found) = bucket.found(&probe);
                 let victim = ranges.home(&probe.scope, &probe.at);
                 match ranges.land(&probe, victim, &found) {
-                    Some(new) => (new.id, from),
+                    Some(new) => {
+                        scope_of.insert(new.id, new.scope.clone());
+                        (new.id, from)
+                    }
                     None => continue,
                 }
             }
         };
         let hi = ranges.hi(id);
-        let end = (from + PAGE).min(bucket.entries.len());
+        let stop = bucket.scope_end(&scope_of[&id]);
+        let end = (from + PAGE).min(stop);
         let inside = (from..end).take_while(|at| hi.as_ref().is_none_or(|hi| bucket.key(*at) <= hi)).count();
         seen[from..from + inside].iter_mut().for_each(|n| *n += 1);
-        let done = inside < end - from || end == bucket.entries.len();
+        let done = inside < end - from || end == stop;
         let keys: Vec<&Key> = (from..from + inside).map(|at| bucket.key(at)).collect();
         let cursor = keys.last().copied();
         ranges.page(id, &Seen::of(keys.iter().copied()), cursor, done);
@@ -252,50 +298,89 @@ fn lognormal(seed: u64) -> impl FnMut() -> f64 {
     }
 }
 
+const SHAPES: [&str; 12] = [
+    "hex",
+    "sequence",
+    "hive",
+    "hive-dense",
+    "zipf",
+    "unicode",
+    "long-prefix",
+    "deep",
+    "huge-key",
+    "uuid",
+    "base64",
+    "dates",
+];
+
 #[test]
+fn sixteen_listers_are_nearly_sixteen_times_as_fast_for_few_requests_more() {
+    let bucket = |shape| Bucket::new(shapes::keys(shape, 1000 * PAGE as u64, 1));
+    for shape in ["hex", "sequence", "hive", "hive-dense", "unicode", "uuid", "long-prefix"] {
+        let bucket = bucket(shape);
+        for (name, took) in
+            [("rounds", simulate(&bucket, 16, || 1.0)), ("by chance", simulate(&bucket, 16, lognormal(1)))]
+        {
+            let pages = bucket.pages();
+            assert!(pages / took.time >= 0.75 * 16.0, "{shape}, {name}: {took:?}");
+            assert!(took.requests as f64 <= 1.08 * pages, "{shape}, {name}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn no_shape_leaves_the_listers_idle() {
+    for shape in SHAPES {
+        let bucket = Bucket::new(shapes::keys(shape, 300 * PAGE as u64, 2));
+        let took = simulate(&bucket, 8, lognormal(2));
+        let (pages, levels_max) = (bucket.pages(), 8);
+        assert!(pages / took.time >= 4.0, "{shape}: {took:?}");
+        assert!(took.requests as f64 <= 1.25 * pages && took.levels <= levels_max, "{shape}: {took:?}");
+        assert!(took.splits >= 7 && took.in_vain <= took.requests / 5, "{shape}: {took:?}");
+    }
+}
+
+#[test]
+fn many_short_ranges_are_not_worth_looking_into() {
+    let names: Vec<String> = (0..48).map(|part| format!("part-{part:02}/")).collect();
+    let mut keys = shapes::Keys::new();
+    for (at, key) in shapes::keys("hive", 48 * 2 * PAGE as u64, 1).into_keys().enumerate() {
+        keys.insert(format!("{}{key}", names[at % 48]), 1);
+    }
+    let bucket = Bucket::new(keys);
+    let scopes: Vec<&str> = names.iter().map(String::as_str).collect();
+    let took = simulate_scopes(&bucket, &scopes, 16, lognormal(3));
+    assert!(took.requests as f64 <= 1.05 * bucket.pages(), "{took:?}");
+    // One that is long is.
+    let mut keys = shapes::keys("hive-dense", 200 * PAGE as u64, 1);
+    keys.extend((0..300).map(|n| (format!("short/{n:03}"), 1)));
+    let bucket = Bucket::new(keys);
+    let took = simulate_scopes(&bucket, &["short/", "t/"], 16, lognormal(3));
+    assert!(bucket.pages() / took.time >= 9.0, "{took:?}");
+}
+
+#[test]
+fn one_page_is_one_request() {
+    let bucket = Bucket::new(shapes::keys("hive", PAGE as u64 - 1, 1));
+    assert_eq!(simulate(&bucket, 16, || 1.0).requests, 1);
+}
+
+/// The table behind the assertions: `cargo test --release ranges -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures, and takes minutes in a debug build"]
 fn figures() {
-    let only = std::env::var("SHAPE").ok();
-    let sizes: Vec<(u64, usize)> =
-        std::env::var("SIZES").map_or(vec![(1000, 16), (1000, 64), (10_000, 64)], |t| {
-            t.split(",")
-                .map(|p| {
-                    let (a, b) = p.split_once("x").unwrap();
-                    (a.parse().unwrap(), b.parse().unwrap())
-                })
-                .collect()
-        });
-    for (pages, listers) in sizes {
-        for shape in [
-            "hex",
-            "sequence",
-            "hive",
-            "hive-dense",
-            "zipf",
-            "unicode",
-            "long-prefix",
-            "deep",
-            "huge-key",
-            "uuid",
-            "base64",
-            "dates",
-        ] {
-            if only.as_ref().is_some_and(|only| only != shape) {
-                continue;
-            }
+    for (pages, listers) in [(1000_u64, 16), (1000, 64), (10_000, 64)] {
+        for shape in SHAPES {
             let bucket = Bucket::new(shapes::keys(shape, pages * PAGE as u64, 1));
-            let alone = bucket.entries.len().div_ceil(PAGE) as f64;
             for (name, took) in [
                 ("rounds", simulate(&bucket, listers, || 1.0)),
                 ("lognormal", simulate(&bucket, listers, lognormal(1))),
             ] {
                 println!(
-                    "{pages:6} {listers:3} {shape:12} {name:9} speed-up {:5.1} ({:.2})  extra {:4.1} %  splits {} levels {} in vain {}",
-                    alone / took.time,
-                    alone / took.time / listers as f64,
-                    (took.requests as f64 / alone - 1.0) * 100.0,
-                    took.splits,
-                    took.levels,
-                    took.in_vain,
+                    "{pages:6} {listers:3} {shape:12} {name:9} speed-up {:5.1} ({:.2})  extra {:4.1} %  {took:?}",
+                    bucket.pages() / took.time,
+                    bucket.pages() / took.time / listers as f64,
+                    (took.requests as f64 / bucket.pages() - 1.0) * 100.0,
                 );
             }
         }
