@@ -158,9 +158,6 @@ pub(super) struct Serve {
     /// Write the endpoint to this file once the server listens
     #[arg(long, value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
-    /// At the end, write what was asked for and what is left to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(super) stats: Option<PathBuf>,
 }
 
 /// A duration with its unit, as clap's parser wants it.

@@ -1,14 +1,13 @@
 //! `sandbox`: the embedded server on its own.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Ending;
-use crate::sandbox::{Config, Counters, Faults, Personality, Sandbox};
+use crate::sandbox::{Config, Faults, Personality, Sandbox};
 
 use super::args::Serve;
 use super::client::load;
@@ -61,43 +60,8 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let stats = Stats::of(&sandbox);
     sandbox.shutdown().await;
-    if let Some(file) = &serve.stats {
-        stats
-            .write(file)
-            .map_err(|error| Ending::LocalIo(format!("{}: {error}", file.display())))?;
-    }
     Ok(Ending::Done)
-}
-
-/// What a server has to tell at its end.
-#[derive(Serialize)]
-struct Stats {
-    /// By operation.
-    operations: Counters,
-    /// Versions and delete markers, by bucket.
-    versions_left: BTreeMap<String, usize>,
-}
-
-impl Stats {
-    fn of(sandbox: &Sandbox) -> Self {
-        let store = sandbox.store();
-        let versions_left = store
-            .bucket_names()
-            .into_iter()
-            .map(|name| {
-                // A bucket that is removed in between has nothing left.
-                let count = store.count(&name).unwrap_or(0);
-                (name, count)
-            })
-            .collect();
-        Self { operations: sandbox.counters(), versions_left }
-    }
-
-    fn write(&self, file: &Path) -> std::io::Result<()> {
-        fs::write(file, serde_json::to_vec(self)?)
-    }
 }
 
 fn read_script(path: &Path) -> Result<Script, Ending> {

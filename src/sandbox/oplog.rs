@@ -96,7 +96,7 @@ impl<'a> From<&'a OpRecord> for Line<'a> {
 }
 
 /// How often an operation was asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Count {
     /// Requests that arrived, refused ones included.
     pub requests: u64,
