@@ -1,0 +1,81 @@
+"""Turns measurements into tables of Markdown."""
+
+import statistics
+
+HEAD = ("client", "wall s", "×", "CPU s", "×", "peak MiB", "lists", "deletes", "throttled", "left", "server CPU s", "end")
+KEYS_PER_SECOND = 3500
+
+
+def markdown(runs):
+    """A table for each combination of scenario, shape and requests in flight, in the order of measuring."""
+    groups = {}
+    for run in runs:
+        group = groups.setdefault((run["scenario"], run["shape"], run["in_flight"], run["versions"]), {})
+        group.setdefault(run["client"], []).append(run)
+    return "\n\n".join(_group(key, clients) for key, clients in groups.items())
+
+
+def _group(key, clients):
+    scenario, shape, in_flight, versions = key
+    lines = [f"**{_named(scenario, versions)}, {shape} keys, {in_flight} in flight, {versions:,} versions**", ""]
+    lines.append(_row(HEAD))
+    lines.append(_row(["---", *["---:"] * (len(HEAD) - 2), "---"]))
+    ours = clients.get("s3sweep")
+    for name, runs in clients.items():
+        lines.append(_row(_cells(name, runs, ours)))
+    return "\n".join(lines)
+
+
+def _named(scenario, versions):
+    if scenario == "none":
+        return "No latency"
+    if scenario == "latency":
+        return "Latency"
+    partitions = int(scenario.split("-")[1])
+    granted = versions / (partitions * KEYS_PER_SECOND)
+    plural = "s" if partitions > 1 else ""
+    return f"Latency, {partitions} partition{plural} of {KEYS_PER_SECOND:,} keys/s (granted in {granted:,.0f} s)"
+
+
+def _cells(name, runs, ours):
+    wall, cpu = _median(runs, "wall_secs"), _median(runs, "cpu_secs")
+    peak = _median(runs, "peak_rss_bytes")
+    return (
+        name,
+        f"{wall:.2f}", _ratio(wall, ours, "wall_secs"),
+        f"{cpu:.2f}", _ratio(cpu, ours, "cpu_secs"),
+        f"{peak / 2**20:.0f}" if peak else "",
+        _count(runs, "ListObjectVersions", "requests"),
+        _count(runs, "DeleteObjects", "requests"),
+        _throttled(runs),
+        f"{_median(runs, 'versions_left'):,.0f}",
+        f"{_median(runs, 'server_cpu_secs'):.1f}",
+        ", ".join(sorted({run["status"] for run in runs})),
+    )
+
+
+def _row(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def _median(runs, field):
+    values = [run[field] for run in runs if run[field] is not None]
+    return statistics.median(values) if values else None
+
+
+def _ratio(value, ours, field):
+    against = _median(ours, field) if ours else None
+    return f"{value / against:.2f}" if against else ""
+
+
+def _count(runs, operation, what):
+    return f"{statistics.median(run['operations'].get(operation, {}).get(what, 0) for run in runs):,.0f}"
+
+
+def _throttled(runs):
+    """Keys that were sent and refused, as a share of the keys that were sent."""
+    def share(run):
+        deletes = run["operations"].get("DeleteObjects", {})
+        return deletes.get("keys_refused", 0) / max(1, deletes.get("keys", 0))
+
+    return f"{statistics.median(share(run) for run in runs):.1%}"
