@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import json
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,7 +23,6 @@ from processes import Server, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS_PER_KEY = 4
-KEYS_PER_SECOND = 3500
 # Half a second's worth, as a server smooths what arrives in bursts.
 BURST_SECS = 0.5
 SCENARIOS = ("none", "latency", "partitions-1", "partitions-4", "partitions-16")
@@ -47,6 +47,8 @@ def arguments():
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep what the programs wrote")
     parser.add_argument("--release", type=Path, default=ROOT / "target/release", metavar="DIR",
                         help="where s3sweep and examples/floor are (default: target/release)")
+    parser.add_argument("--server", type=Path, metavar="PROGRAM",
+                        help="the s3sweep whose sandbox serves (default: the one that is measured)")
     clients.add_arguments(parser)
     chosen = parser.parse_args()
     for name in chosen.clients:
@@ -72,8 +74,8 @@ def faults(scenario, seed):
     if partitions := partitions_of(scenario):
         found["partition_limit"] = {
             "partitions": partitions,
-            "keys_per_second": KEYS_PER_SECOND,
-            "burst_keys": KEYS_PER_SECOND * BURST_SECS,
+            "keys_per_second": table.KEYS_PER_SECOND,
+            "burst_keys": table.KEYS_PER_SECOND * BURST_SECS,
         }
     return found
 
@@ -94,16 +96,19 @@ def server(chosen, folder, scenario, shape, name="server"):
         "shape": shape,
         "seed": 7,
     }))
-    binary = chosen.release / "s3sweep"
+    binary = chosen.server or chosen.release / "s3sweep"
     return Server(binary, folder, name, ["--script", script, "--procedural", spec])
 
 
 def one_run(chosen, scenario, shape, in_flight, name, folder):
     """Everything that is known of one run of a client."""
     client = clients.KNOWN[name.split(":")[0]]
+
+    def other_server():
+        return server(chosen, folder, "none", shape, "prepare")
+
     with server(chosen, folder, scenario, shape) as serving:
-        with client.prepared(chosen, folder, serving, in_flight, name, lambda: server(
-                chosen, folder, "none", shape, "prepare")) as run:
+        with client(chosen, folder, serving, in_flight, name, other_server) as run:
             print("+", shlex.join(str(word) for word in run.command), file=sys.stderr, flush=True)
             log = folder / "client.log"
             measured = measure(run.command, log, chosen.timeout, run.environment, run.look)
@@ -147,7 +152,9 @@ def main():
             folder = Path(temporary)
             if chosen.logs:
                 folder = chosen.logs / f"{number:03}-{scenario}-{shape}-{in_flight}-{name.replace(':', '-')}"
-                folder.mkdir(parents=True, exist_ok=True)
+                # What an earlier run left there would be gone on with.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
             run = one_run(chosen, scenario, shape, in_flight, name, folder)
         found.append(run)
         print(f"  {run['status']}, {run['wall_secs']:.2f} s, {run['cpu_secs']:.2f} CPU s, "
