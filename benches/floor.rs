@@ -118,7 +118,8 @@ async fn prepare(arguments: &Arguments, signer: &Signer) -> Result<Vec<PageReque
             return Ok(pages);
         }
         let next = between(page, "NextKeyMarker").ok_or("a truncated page without a next key marker")?;
-        let id = between(page, "NextVersionIdMarker").ok_or("a truncated page without a version id marker")?;
+        let id =
+            between(page, "NextVersionIdMarker").ok_or("a truncated page without a version id marker")?;
         marker = Some((decoded(next)?, id.to_owned()));
     }
 }
@@ -203,9 +204,8 @@ impl Signer {
         let Self { access_key, bucket, scope, time, key } = self;
         let payload = hex::encode(Sha256::digest(body));
         let md5 = base64::engine::general_purpose::STANDARD.encode(Md5::digest(body));
-        let headers = format!(
-            "content-md5:{md5}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{time}\n"
-        );
+        let headers =
+            format!("content-md5:{md5}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{time}\n");
         let names = "content-md5;host;x-amz-content-sha256;x-amz-date";
         let canonical = format!("{method}\n/{bucket}\n{query}\n{headers}\n{names}\n{payload}");
         let digest = hex::encode(Sha256::digest(canonical));

@@ -104,8 +104,9 @@ fn item_len(item: &Item) -> usize {
     parts + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_str().as_bytes())
 }
 
-/// The body of the request.
-fn body_of(items: &[&Item]) -> Bytes {
+/// The body of the request that [`Client::delete_versions`] sends for these items. Keys must be such
+/// as XML can hold, which [`shape`] sees to.
+pub fn body_of(items: &[&Item]) -> Bytes {
     let length: usize = items.iter().map(|item| item_len(item)).sum();
     let mut body = Vec::with_capacity(HEAD.len() + length + TAIL.len());
     body.extend_from_slice(HEAD.as_bytes());
