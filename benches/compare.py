@@ -57,6 +57,8 @@ def arguments():
     for name in chosen.scenarios:
         if name not in SCENARIOS:
             parser.error(f"no such scenario: {name}")
+    if not chosen.table and (missing := clients.missing(chosen)):
+        parser.error("; ".join(missing))
     return chosen
 
 
@@ -71,17 +73,13 @@ def faults(scenario, seed):
             {"operation": "DeleteObjects", "fixed_ms": 50, "per_key_us": 200, "sigma": 0.35},
         ],
     }
-    if partitions := partitions_of(scenario):
+    if partitions := table.partitions_of(scenario):
         found["partition_limit"] = {
             "partitions": partitions,
             "keys_per_second": table.KEYS_PER_SECOND,
             "burst_keys": table.KEYS_PER_SECOND * BURST_SECS,
         }
     return found
-
-
-def partitions_of(scenario):
-    return int(scenario.split("-")[1]) if scenario.startswith("partitions-") else 0
 
 
 def server(chosen, folder, scenario, shape, name="server"):
@@ -145,7 +143,7 @@ def main():
     found = []
     every = itertools.product(chosen.scenarios, chosen.shapes, chosen.in_flight, chosen.clients, range(chosen.repeat))
     for number, (scenario, shape, in_flight, name, _) in enumerate(every):
-        if name == "floor" and partitions_of(scenario):
+        if name == "floor" and table.partitions_of(scenario):
             # It does not send again what was refused: the table says what the server grants instead.
             continue
         with tempfile.TemporaryDirectory(prefix="s3sweep-bench-") as temporary:

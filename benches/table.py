@@ -23,7 +23,19 @@ def _group(key, clients):
     ours = clients.get("s3sweep")
     for name, runs in clients.items():
         lines.append(_row(_cells(name, runs, ours)))
-    return "\n".join(lines)
+    notes = [note for name, runs in clients.items() for note in _notes(name, runs, scenario, versions)]
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _notes(name, runs, scenario, versions):
+    """What the targets ask of s3sweep besides."""
+    if name.startswith("plan"):
+        yield f"- {name}: {versions / _median(runs, 'cpu_secs') / 1e6:.2f} million versions listed per CPU second"
+    if name == "s3sweep":
+        checkpoint = max(run["checkpoint_bytes_max"] for run in runs)
+        yield f"- {name}: checkpoint of at most {checkpoint / 2**20:.1f} MiB"
+        if granted := _granted_secs(scenario, versions):
+            yield f"- {name}: {granted / _median(runs, 'wall_secs'):.0%} of what the server grants"
 
 
 def _named(scenario, versions):
@@ -31,10 +43,21 @@ def _named(scenario, versions):
         return "No latency"
     if scenario == "latency":
         return "Latency"
-    partitions = int(scenario.split("-")[1])
-    granted = versions / (partitions * KEYS_PER_SECOND)
+    partitions = partitions_of(scenario)
     plural = "s" if partitions > 1 else ""
-    return f"Latency, {partitions} partition{plural} of {KEYS_PER_SECOND:,} keys/s (granted in {granted:,.0f} s)"
+    return (f"Latency, {partitions} partition{plural} of {KEYS_PER_SECOND:,} keys/s "
+            f"(granted in {_granted_secs(scenario, versions):,.0f} s)")
+
+
+def partitions_of(scenario):
+    """How many parts of the key space have a limit of their own; 0 where there is no limit."""
+    return int(scenario.split("-")[1]) if scenario.startswith("partitions-") else 0
+
+
+def _granted_secs(scenario, versions):
+    """How long it takes a server that grants its rate at every moment; `None` where nothing limits it."""
+    partitions = partitions_of(scenario)
+    return versions / (partitions * KEYS_PER_SECOND) if partitions else None
 
 
 def _cells(name, runs, ours):
