@@ -2,7 +2,10 @@
 
 import statistics
 
-HEAD = ("client", "wall s", "×", "CPU s", "×", "peak MiB", "lists", "deletes", "throttled", "left", "server CPU s", "end")
+HEAD = (
+    "client", "wall s", "×", "CPU s", "×", "peak MiB", "lists", "deletes", "single deletes", "throttled", "left",
+    "server CPU s", "end",
+)
 KEYS_PER_SECOND = 3500
 
 
@@ -70,6 +73,7 @@ def _cells(name, runs, ours):
         f"{peak / 2**20:.0f}" if peak else "",
         _count(runs, "ListObjectVersions", "requests"),
         _count(runs, "DeleteObjects", "requests"),
+        _count(runs, "DeleteObject", "requests"),
         _throttled(runs),
         f"{_median(runs, 'versions_left'):,.0f}",
         f"{_median(runs, 'server_cpu_secs'):.1f}",
@@ -98,7 +102,8 @@ def _count(runs, operation, what):
 def _throttled(runs):
     """Keys that were sent and refused, as a share of the keys that were sent."""
     def share(run):
-        deletes = run["operations"].get("DeleteObjects", {})
-        return deletes.get("keys_refused", 0) / max(1, deletes.get("keys", 0))
+        many, single = (run["operations"].get(operation, {}) for operation in ("DeleteObjects", "DeleteObject"))
+        refused = many.get("keys_refused", 0) + single.get("refused", 0)
+        return refused / max(1, many.get("keys", 0) + single.get("requests", 0))
 
     return f"{statistics.median(share(run) for run in runs):.1%}"
