@@ -23,8 +23,7 @@ from processes import Server, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS_PER_KEY = 4
-# Half a second's worth, as a server smooths what arrives in bursts.
-BURST_SECS = 0.5
+SEED = 7
 SCENARIOS = ("none", "latency", "partitions-1", "partitions-4", "partitions-16")
 
 
@@ -42,6 +41,8 @@ def arguments():
     parser.add_argument("--versions", type=int, default=1_000_000, help="versions in the bucket (default: 1000000)")
     parser.add_argument("--repeat", type=int, default=1, help="the table shows the median (default: 1)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for each client (default: 900)")
+    parser.add_argument("--burst-keys", type=int, default=table.KEYS_PER_SECOND, metavar="N",
+                        help="keys that a rested partition takes at once (default: a second's worth)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append each measurement to it, as a line of JSON")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing, show the table of such a file")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep what the programs wrote")
@@ -62,12 +63,12 @@ def arguments():
     return chosen
 
 
-def faults(scenario, seed):
+def faults(chosen, scenario):
     """What the server is told to do to its clients."""
     if scenario == "none":
         return {}
     found = {
-        "seed": seed,
+        "seed": SEED,
         "latency": [
             {"operation": "ListObjectVersions", "fixed_ms": 80, "sigma": 0.35},
             {"operation": "DeleteObjects", "fixed_ms": 50, "per_key_us": 200, "sigma": 0.35},
@@ -77,7 +78,7 @@ def faults(scenario, seed):
         found["partition_limit"] = {
             "partitions": partitions,
             "keys_per_second": table.KEYS_PER_SECOND,
-            "burst_keys": table.KEYS_PER_SECOND * BURST_SECS,
+            "burst_keys": chosen.burst_keys,
         }
     return found
 
@@ -85,14 +86,16 @@ def faults(scenario, seed):
 def server(chosen, folder, scenario, shape, name="server"):
     """A server with the data. The same numbers give the same keys and the same version ids."""
     script, spec = folder / f"{name}.script.json", folder / f"{name}.data.json"
-    script.write_text(json.dumps({"faults": faults(scenario, seed=7)}))
+    script.write_text(json.dumps({"faults": faults(chosen, scenario)}))
     spec.write_text(json.dumps({
         "bucket": clients.BUCKET,
         "keys": chosen.versions // VERSIONS_PER_KEY,
         "versions_per_key": VERSIONS_PER_KEY,
         "marker_share": 0.1,
         "shape": shape,
-        "seed": 7,
+        "oldest_days": 365,
+        "newest_days": 1,
+        "seed": SEED,
     }))
     binary = chosen.server or chosen.release / "s3sweep"
     return Server(binary, folder, name, ["--script", script, "--procedural", spec])
@@ -114,9 +117,12 @@ def one_run(chosen, scenario, shape, in_flight, name, folder):
     found = {
         "scenario": scenario,
         "shape": shape,
+        "oldest_days": 365,
+        "newest_days": 1,
         "in_flight": in_flight,
         "client": name,
         "versions": chosen.versions,
+        "burst_keys": chosen.burst_keys,
         "command": shlex.join(str(word) for word in run.command),
         **dataclasses.asdict(measured),
         "server_cpu_secs": serving.cpu_secs,

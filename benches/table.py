@@ -13,35 +13,37 @@ def markdown(runs):
     """A table for each combination of scenario, shape and requests in flight, in the order of measuring."""
     groups = {}
     for run in runs:
-        group = groups.setdefault((run["scenario"], run["shape"], run["in_flight"], run["versions"]), {})
+        key = (run["scenario"], run["shape"], run["in_flight"], run["versions"], run.get("burst_keys", 0))
+        group = groups.setdefault(key, {})
         group.setdefault(run["client"], []).append(run)
     return "\n\n".join(_group(key, clients) for key, clients in groups.items())
 
 
 def _group(key, clients):
-    scenario, shape, in_flight, versions = key
-    lines = [f"**{_named(scenario, versions)}, {shape} keys, {in_flight} in flight, {versions:,} versions**", ""]
+    scenario, shape, in_flight, versions, burst_keys = key
+    granted = _granted_secs(scenario, versions, burst_keys)
+    lines = [f"**{_named(scenario, granted)}, {shape} keys, {in_flight} in flight, {versions:,} versions**", ""]
     lines.append(_row(HEAD))
     lines.append(_row(["---", *["---:"] * (len(HEAD) - 2), "---"]))
     ours = clients.get("s3sweep")
     for name, runs in clients.items():
         lines.append(_row(_cells(name, runs, ours)))
-    notes = [note for name, runs in clients.items() for note in _notes(name, runs, scenario, versions)]
+    notes = [note for name, runs in clients.items() for note in _notes(name, runs, versions, granted)]
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 
-def _notes(name, runs, scenario, versions):
+def _notes(name, runs, versions, granted):
     """What the targets ask of s3sweep besides."""
     if name.startswith("plan"):
         yield f"- {name}: {versions / _median(runs, 'cpu_secs') / 1e6:.2f} million versions listed per CPU second"
     if name == "s3sweep":
         checkpoint = max(run["checkpoint_bytes_max"] for run in runs)
         yield f"- {name}: checkpoint of at most {checkpoint / 2**20:.1f} MiB"
-        if granted := _granted_secs(scenario, versions):
+        if granted:
             yield f"- {name}: {granted / _median(runs, 'wall_secs'):.0%} of what the server grants"
 
 
-def _named(scenario, versions):
+def _named(scenario, granted):
     if scenario == "none":
         return "No latency"
     if scenario == "latency":
@@ -49,7 +51,7 @@ def _named(scenario, versions):
     partitions = partitions_of(scenario)
     plural = "s" if partitions > 1 else ""
     return (f"Latency, {partitions} partition{plural} of {KEYS_PER_SECOND:,} keys/s "
-            f"(granted in {_granted_secs(scenario, versions):,.0f} s)")
+            f"(granted in {granted:,.0f} s)")
 
 
 def partitions_of(scenario):
@@ -57,10 +59,11 @@ def partitions_of(scenario):
     return int(scenario.split("-")[1]) if scenario.startswith("partitions-") else 0
 
 
-def _granted_secs(scenario, versions):
-    """How long it takes a server that grants its rate at every moment; `None` where nothing limits it."""
+def _granted_secs(scenario, versions, burst_keys):
+    """How long it takes where every partition is kept at its rate from the first moment, behind what it
+    takes at once; `None` where nothing limits it."""
     partitions = partitions_of(scenario)
-    return versions / (partitions * KEYS_PER_SECOND) if partitions else None
+    return max(0, versions - partitions * burst_keys) / (partitions * KEYS_PER_SECOND) if partitions else None
 
 
 def _cells(name, runs, ours):
