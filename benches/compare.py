@@ -144,7 +144,7 @@ def main():
     chosen = arguments()
     if chosen.table:
         print(table.markdown([json.loads(line) for line in chosen.table.read_text().splitlines()]))
-        return
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found = []
     every = itertools.product(chosen.scenarios, chosen.shapes, chosen.in_flight, chosen.clients, range(chosen.repeat))
@@ -167,7 +167,17 @@ def main():
             with open(chosen.json, "a") as out:
                 out.write(json.dumps(run) + "\n")
     print(table.markdown(found))
+    return 1 if any(map(failed, found)) else 0
+
+
+def failed(run):
+    """Whether a client of our own did not do what it is for. What others do is for the reader to judge."""
+    name = run["client"].split(":")[0]
+    if name not in ("floor", "s3sweep", "plan"):
+        return False
+    deletes = name == "s3sweep" or run["client"] == "floor"
+    return run["status"] != "ok" or (deletes and run["versions_left"] > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

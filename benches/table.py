@@ -28,19 +28,30 @@ def _group(key, clients):
     ours = clients.get("s3sweep")
     for name, runs in clients.items():
         lines.append(_row(_cells(name, runs, ours)))
-    notes = [note for name, runs in clients.items() for note in _notes(name, runs, versions, granted)]
+    notes = [f"- {note}" for note in _notes(clients, versions, granted)]
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 
-def _notes(name, runs, versions, granted):
+def _notes(clients, versions, granted):
     """What the targets ask of s3sweep besides."""
-    if name.startswith("plan"):
-        yield f"- {name}: {versions / _median(runs, 'cpu_secs') / 1e6:.2f} million versions listed per CPU second"
-    if name == "s3sweep":
-        checkpoint = max(run["checkpoint_bytes_max"] for run in runs)
-        yield f"- {name}: checkpoint of at most {checkpoint / 2**20:.1f} MiB"
+    if ours := clients.get("s3sweep"):
+        wall = _median(ours, "wall_secs")
+        if floor := clients.get("floor"):
+            yield f"s3sweep takes {wall / _median(floor, 'wall_secs'):.2f} times the floor's wall time"
+        if s3rm := clients.get("s3rm"):
+            yield f"s3sweep takes {_median(ours, 'cpu_secs') / _median(s3rm, 'cpu_secs'):.2f} of s3rm's CPU time"
         if granted:
-            yield f"- {name}: {granted / _median(runs, 'wall_secs'):.0%} of what the server grants"
+            yield f"s3sweep gets {granted / wall:.0%} of what the server grants"
+        checkpoint = max(run["checkpoint_bytes_max"] for run in ours)
+        yield f"s3sweep's checkpoint has at most {checkpoint / 2**20:.1f} MiB"
+    one_lister = clients.get("plan:1")
+    for name, runs in clients.items():
+        if name.startswith("plan"):
+            yield f"{name} lists {versions / _median(runs, 'cpu_secs') / 1e6:.2f} million versions per CPU second"
+        if name.startswith("plan:") and one_lister and runs is not one_lister:
+            faster = _median(one_lister, "wall_secs") / _median(runs, "wall_secs")
+            more = _requests(runs, "ListObjectVersions") / _requests(one_lister, "ListObjectVersions") - 1
+            yield f"{name} is {faster:.1f} times as fast as plan:1, with {more:+.1%} requests"
 
 
 def _named(scenario, granted):
@@ -74,9 +85,9 @@ def _cells(name, runs, ours):
         f"{wall:.2f}", _ratio(wall, ours, "wall_secs"),
         f"{cpu:.2f}", _ratio(cpu, ours, "cpu_secs"),
         f"{peak / 2**20:.0f}" if peak else "",
-        _count(runs, "ListObjectVersions", "requests"),
-        _count(runs, "DeleteObjects", "requests"),
-        _count(runs, "DeleteObject", "requests"),
+        f"{_requests(runs, 'ListObjectVersions'):,.0f}",
+        f"{_requests(runs, 'DeleteObjects'):,.0f}",
+        f"{_requests(runs, 'DeleteObject'):,.0f}",
         _throttled(runs),
         f"{_median(runs, 'versions_left'):,.0f}",
         f"{_median(runs, 'server_cpu_secs'):.1f}",
@@ -98,8 +109,8 @@ def _ratio(value, ours, field):
     return f"{value / against:.2f}" if against else ""
 
 
-def _count(runs, operation, what):
-    return f"{statistics.median(run['operations'].get(operation, {}).get(what, 0) for run in runs):,.0f}"
+def _requests(runs, operation):
+    return statistics.median(run["operations"].get(operation, {}).get("requests", 0) for run in runs)
 
 
 def _throttled(runs):
