@@ -20,7 +20,7 @@ version: 1
 name: bench
 bucket: {{ name: {bucket}, endpoint: "{endpoint}", region: {region}, addressing: path }}
 rules: [{{ name: everything, match: {{ state: any }}, action: delete }}]
-limits: {{ concurrency: {concurrency}, list_concurrency: {list_concurrency} }}
+limits: {{ concurrency: {concurrency}, list_concurrency: {list_concurrency}{more_limits} }}
 report: {{ audit: full }}
 """
 
@@ -71,6 +71,7 @@ def _s3sweep(chosen, folder, serving, command, concurrency, list_concurrency):
     job.write_text(JOB.format(
         bucket=BUCKET, endpoint=serving.endpoint, region=REGION,
         concurrency=concurrency, list_concurrency=list_concurrency,
+        more_limits=f", {chosen.limits}" if chosen.limits else "",
     ))
     checkpoint = Checkpoint(state)
     words = [chosen.release / "s3sweep", command, job, "--yes", "--state-dir", state]
@@ -164,6 +165,8 @@ def add_arguments(parser):
 
     parser.add_argument("--list-share", type=float, default=0.25, metavar="SHARE",
                         help="share of s3sweep's requests in flight that may list (default: 0.25)")
+    parser.add_argument("--limits", default="", metavar="YAML",
+                        help="more for the limits of s3sweep's job, such as 'versions_per_second: 3000'")
     parser.add_argument("--s3rm", default=found("s3rm"), metavar="PROGRAM", help="s3rm-rs (default: on the PATH)")
     parser.add_argument("--s5cmd", default=found("s5cmd"), metavar="PROGRAM", help="s5cmd (default: on the PATH)")
     parser.add_argument("--python", default=sys.executable, metavar="PROGRAM",
