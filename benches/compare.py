@@ -27,17 +27,24 @@ SEED = 7
 SCENARIOS = ("none", "latency", "partitions-1", "partitions-4", "partitions-16")
 
 
+def words(text):
+    return text.split(",")
+
+
+def numbers(text):
+    return [int(word) for word in text.split(",")]
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    some = {"type": lambda text: text.split(",")}
-    numbers = {"type": lambda text: [int(word) for word in text.split(",")]}
+    some, several_numbers = {"type": words}, {"type": numbers}
     default = "floor,s3sweep,s3rm,s5cmd,boto3"
     parser.add_argument("--clients", **some, default=default.split(","), metavar="A,B",
                         help=f"{', '.join(clients.KNOWN)}; plan:N lists with N at a time (default: {default})")
     parser.add_argument("--scenarios", **some, default=["none", "latency"], metavar="A,B",
                         help=f"{', '.join(SCENARIOS)} (default: none,latency)")
     parser.add_argument("--shapes", **some, default=["hive", "flat"], metavar="A,B", help="hive, flat (default: both)")
-    parser.add_argument("--in-flight", **numbers, default=[64], metavar="N,M", help="requests in flight (default: 64)")
+    parser.add_argument("--in-flight", **several_numbers, default=[64], metavar="N,M", help="requests in flight (default: 64)")
     parser.add_argument("--versions", type=int, default=1_000_000, help="versions in the bucket (default: 1000000)")
     parser.add_argument("--repeat", type=int, default=1, help="the table shows the median (default: 1)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for each client (default: 900)")

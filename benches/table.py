@@ -79,6 +79,8 @@ def _granted_secs(scenario, versions, burst_keys):
 
 def _cells(name, runs, ours):
     wall, cpu = _median(runs, "wall_secs"), _median(runs, "cpu_secs")
+    # What was not finished is not compared.
+    ours = ours if all(run["status"] == "ok" for run in [*runs, *(ours or [])]) else None
     peak = _median(runs, "peak_rss_bytes")
     return (
         name,
