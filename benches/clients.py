@@ -121,11 +121,11 @@ def _timed_part(log):
 
 @contextlib.contextmanager
 def s3rm(chosen, folder, serving, in_flight, name, other_server):
-    """s3rm-rs, with the largest batches and as many listers and deleters as it may have requests."""
-    words = [chosen.s3rm, "--delete-all-versions", "--force", "--show-no-progress", "--batch-size", 1000]
+    """s3rm-rs, with as many listers and deleters as it may have requests."""
+    words = [chosen.s3rm, "--delete-all-versions", "--force", "--show-no-progress"]
     words += ["--worker-size", in_flight, "--max-parallel-listings", in_flight]
     words += ["--target-endpoint-url", serving.endpoint, "--target-force-path-style", "--target-region", REGION]
-    yield Run([*words, f"s3://{BUCKET}"])
+    yield Run([*words, *chosen.s3rm_options.split(), f"s3://{BUCKET}"])
 
 
 @contextlib.contextmanager
@@ -168,6 +168,8 @@ def add_arguments(parser):
     parser.add_argument("--limits", default="", metavar="YAML",
                         help="more for the limits of s3sweep's job, such as 'versions_per_second: 3000'")
     parser.add_argument("--s3rm", default=found("s3rm"), metavar="PROGRAM", help="s3rm-rs (default: on the PATH)")
+    parser.add_argument("--s3rm-options", default="--batch-size 1000", metavar="OPTIONS",
+                        help="more for s3rm-rs (default: --batch-size 1000, its largest)")
     parser.add_argument("--s5cmd", default=found("s5cmd"), metavar="PROGRAM", help="s5cmd (default: on the PATH)")
     parser.add_argument("--python", default=sys.executable, metavar="PROGRAM",
                         help="a Python that has boto3 (default: the one that runs this)")

@@ -33,7 +33,8 @@ def _group(key, clients):
 
 
 def _notes(clients, versions, granted):
-    """What the targets ask of s3sweep besides."""
+    """What the targets ask of s3sweep besides, of clients that finished."""
+    clients = {name: runs for name, runs in clients.items() if all(run["status"] == "ok" for run in runs)}
     if ours := clients.get("s3sweep"):
         wall = _median(ours, "wall_secs")
         if floor := clients.get("floor"):
