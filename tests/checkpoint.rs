@@ -1,9 +1,8 @@
-//! Checkpoint and audit together, the files of former schemas, and what they cost.
+//! Checkpoint and audit together, and the files of former schemas.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use s3sweep::checkpoint::{
     Amount, Checkpoint, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, RunHeader, RunState,
@@ -241,64 +240,4 @@ async fn write_the_file_of_this_schema() {
     checkpoint.commit_page(second).await.unwrap();
     checkpoint.set_state(RunState::Stopped, Some("interrupted".into()), Some(75), at(9)).await.unwrap();
     checkpoint.close().await.unwrap();
-}
-
-/// What a million versions cost: `cargo test --release --test checkpoint -- --ignored cost --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn cost() {
-    let batches: u64 = std::env::var("BATCHES").map_or(1000, |text| text.parse().unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let (path, audit) = (folder.path().join("run.sqlite"), folder.path().join("audit"));
-    let checkpoint = Checkpoint::create(&path, &header("audit".into()), journal(&audit)).unwrap();
-    let mut set = tokio::task::JoinSet::new();
-    let mut plans = Vec::new();
-    for lister in 0..8 {
-        let mut chance = fastrand::Rng::with_seed(lister);
-        let mut range = whole_bucket(&checkpoint).await;
-        let pages = (lister * batches / 8..(lister + 1) * batches / 8).map(|n| {
-            let page = page(&range, items(n * 1000, 1000, &mut chance), Vec::new());
-            range = page.range.clone();
-            page
-        });
-        plans.push(pages.collect::<Vec<_>>());
-    }
-    let versions = batches * 1000;
-    let rate = |began: Instant| versions as f64 / began.elapsed().as_secs_f64() / 1e6;
-    let began = Instant::now();
-    for pages in plans {
-        let checkpoint = checkpoint.clone();
-        set.spawn(async move {
-            for page in pages {
-                checkpoint.commit_page(page).await.unwrap();
-            }
-        });
-    }
-    while set.join_next().await.is_some() {}
-    println!("planned {:.3} M versions/s", rate(began));
-    let size = Snapshot::open(&path).unwrap().file_sizes();
-    println!(
-        "{:.1} bytes per planned version, log included",
-        (size.main_bytes + size.wal_bytes) as f64 / versions as f64
-    );
-    checkpoint.close().await.unwrap();
-    let size = Snapshot::open(&path).unwrap().file_sizes();
-    println!("{:.1} bytes per planned version, closed", size.main_bytes as f64 / versions as f64);
-    let checkpoint = Checkpoint::open(&path, journal(&audit)).unwrap();
-    let began = Instant::now();
-    let mut set = tokio::task::JoinSet::new();
-    for _ in 0..32 {
-        let checkpoint = checkpoint.clone();
-        set.spawn(async move {
-            while let Some(claimed) = checkpoint.claim(1, at(1)).await.unwrap().batches.pop() {
-                checkpoint.settle(settlement(claimed.batch.id, &claimed.batch.items)).await.unwrap();
-            }
-        });
-    }
-    while set.join_next().await.is_some() {}
-    println!("settled {:.3} M versions/s with the audit", rate(began));
-    let audit_bytes = std::fs::metadata(&audit).unwrap().len();
-    println!("{:.1} bytes of audit per version", audit_bytes as f64 / versions as f64);
-    checkpoint.close().await.unwrap();
-    assert_eq!(Snapshot::open(&path).unwrap().totals().unwrap().settled().versions, versions);
 }

@@ -123,8 +123,9 @@ fn item_len(item: &Item) -> usize {
     PARTS_BYTES + escaped_len(item.key.as_bytes()) + escaped_len(item.version_id.as_bytes())
 }
 
-/// The body of the request.
-fn body_of(items: &[&Item]) -> Bytes {
+/// The body of the request that [`Client::delete_versions`] sends for these items. Keys must be such
+/// as XML can hold, which [`shape`] sees to.
+pub fn body_of(items: &[&Item]) -> Bytes {
     // Escapes are rare: what they add is no reason to look at all bytes twice.
     let length: usize = items.iter().map(|item| PARTS_BYTES + plain_len(item)).sum();
     let mut body = Vec::with_capacity(HEAD.len() + length + TAIL.len());

@@ -355,6 +355,22 @@ impl Encoding {
     }
 }
 
+impl ListVersions<'_> {
+    /// Reads a page out of the body of an answer to this request, as [`Client::list_versions`] does,
+    /// for a body that came by another way: one on file, or one whose reading is measured.
+    ///
+    /// # Errors
+    /// Why the body cannot be used. One of the reasons is a key with a bare `+`, of which only the
+    /// server could tell what it means.
+    pub fn read_answer(&self, body: &[u8]) -> Result<Page, String> {
+        parse(body, &Asked { bucket: None, request: self }, None).map_err(|fault| match fault {
+            Fault::Malformed(why) => why.0.into_owned(),
+            Fault::Tripwire(_, message) => message,
+            Fault::UnclearPlus => "a plus of unclear meaning".to_owned(),
+        })
+    }
+}
+
 /// Reads a page and holds it against the request. `plus` is what is known of the server.
 fn parse(body: &[u8], asked: &Asked<'_>, plus: Option<Plus>) -> Result<Page, Fault> {
     let mut raw = Raw::of(body)?;

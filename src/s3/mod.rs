@@ -40,7 +40,9 @@ pub use client::Client;
 pub use codes::{Scope, StopKind, Tripwire, Verdict, of_item, of_request};
 pub use config::{Addressing, ClientConfig, StaticCredentials};
 pub use delete_version::SingleDeleted;
-pub use delete_versions::{BODY_BYTES_MAX, DeleteAnswer, ITEMS_MAX, ItemAnswer, Shape, shape};
+pub use delete_versions::{
+    BODY_BYTES_MAX, DeleteAnswer, ITEMS_MAX, ItemAnswer, Shape, body_of as delete_body, shape,
+};
 pub use error::{Details, Operation, S3Error};
 pub use head_bucket::BucketHead;
 pub use list_level::LevelNames;

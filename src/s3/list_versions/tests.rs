@@ -249,6 +249,17 @@ fn an_access_point_may_echo_what_it_likes() {
 }
 
 #[test]
+fn a_body_from_elsewhere_is_read_as_strictly_as_an_answer() {
+    let from_elsewhere = request(b"a", None);
+    let page = from_elsewhere.read_answer(AWS_PAGE.as_bytes()).expect("a page");
+    assert_eq!(page, read_from(AWS_PAGE, "a", None, None).expect("a page"));
+    let cut = &AWS_PAGE.as_bytes()[..AWS_PAGE.len() - 1];
+    assert!(from_elsewhere.read_answer(cut).is_err());
+    let stray = request(b"b", None).read_answer(AWS_PAGE.as_bytes()).expect_err("another prefix");
+    assert!(!stray.is_empty());
+}
+
+#[test]
 fn the_query_is_encoded_strictly_and_never_sends_a_version_id_alone() {
     let from = marker("k+1/ü", Some("null"));
     let request = ListVersions { prefix: b"k 1", from: Some(&from), page_size: 0 };
