@@ -22,7 +22,7 @@ use super::stop::Stop;
 
 /// Planned versions without an outcome at which listing pauses; it goes on at half of it. Keeps the
 /// checkpoint of a streaming run at some tens of MB whatever the size of the bucket.
-pub(super) const PENDING_HIGH_WATER: u64 = 2_000_000;
+pub(super) const PENDING_HIGH_WATER: u64 = 1_000_000;
 /// How long every attempt may fail before the run ends as an outage.
 const OUTAGE_MAX: Duration = Duration::from_secs(3600);
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
-use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow, Split};
+use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow, Receipt, Split};
 use crate::job::Audit;
 use crate::model::{Class, Key, Marker, Page};
 use crate::retry::{self, Durable};
@@ -139,13 +139,41 @@ pub(super) async fn list_ranges(ctx: Arc<Context>, listing: Arc<Listing>) {
     }
 }
 
+/// A page on its way to the disk.
+type UnderWay = Option<(Handed, Receipt)>;
+
 /// `None` where the run stops before the range is done.
-async fn list_range(ctx: &Context, listing: &Listing, mut range: RangeRow) -> Option<()> {
+async fn list_range(ctx: &Context, listing: &Listing, range: RangeRow) -> Option<()> {
+    let mut under_way = None;
+    let listed = list_pages(ctx, listing, range, &mut under_way).await;
+    if is_durable(ctx, under_way).await { listed } else { None }
+}
+
+/// Waits until a page is on the disk; `false` where it cannot get there, which ends the run.
+async fn is_durable(ctx: &Context, under_way: UnderWay) -> bool {
+    match under_way {
+        Some((handed, receipt)) => handed.committed(ctx, receipt.committed().await),
+        None => true,
+    }
+}
+
+/// Lists a range. The next page is asked for while the one before is on its way to the disk: pages get
+/// there in order, and what the later one releases is released with it.
+async fn list_pages(
+    ctx: &Context,
+    listing: &Listing,
+    mut range: RangeRow,
+    under_way: &mut UnderWay,
+) -> Option<()> {
     while !range.done {
         if listing.bounded {
             wait_for_room(ctx).await;
         }
         if ctx.stop.level() >= Level::Drain {
+            return None;
+        }
+        // A limit counts what is committed.
+        if ctx.job.scope.limit.is_some() && !is_durable(ctx, under_way.take()).await {
             return None;
         }
         let limit_left =
@@ -155,11 +183,16 @@ async fn list_range(ctx: &Context, listing: &Listing, mut range: RangeRow) -> Op
         }
         // A page that was asked for and not committed loses nothing: it is asked for again.
         let from = start_of(&range);
-        let page = tokio::select! {
-            page = fetch(ctx, &range.prefix, from.as_ref()) => page?,
-            () = ctx.stop.reached(Level::Drain) => return None,
+        let fetched = async {
+            tokio::select! {
+                page = fetch(ctx, &range.prefix, from.as_ref()) => page,
+                () = ctx.stop.reached(Level::Drain) => None,
+            }
         };
-        range = commit(ctx, listing, range, page, limit_left).await?;
+        let (page, durable) = tokio::join!(fetched, is_durable(ctx, under_way.take()));
+        let (now, next) = commit(ctx, listing, range, page.filter(|_| durable)?, limit_left).await?;
+        range = now;
+        *under_way = Some(next);
     }
     Some(())
 }
@@ -325,7 +358,7 @@ async fn commit(
     mut range: RangeRow,
     page: Page,
     limit_left: Option<u64>,
-) -> Option<RangeRow> {
+) -> Option<(RangeRow, (Handed, Receipt))> {
     let seen = seen_of(&page);
     let slot = match ctx.checkpoint.reserve().await {
         Ok(slot) => slot,
@@ -342,7 +375,7 @@ async fn commit(
     listing.handed_over(&handed, &seen);
     drop(lock);
     listing.bump(ctx);
-    handed.committed(ctx, receipt.committed().await).then_some(range)
+    Some((range, (handed, receipt)))
 }
 
 /// Decides a page; `None` where that ends the run.
