@@ -1,6 +1,7 @@
 //! How fast the run may go: the user's ceilings. Each attempt pays before it is sent, retries
 //! included; a waiting attempt holds nothing but its place in the queue.
 
+mod adaptive;
 mod ceiling;
 
 pub use ceiling::Ceiling;
