@@ -14,6 +14,7 @@
 //! A rate grows only while it is what holds the writes back. Requests that left before the last cut
 //! say nothing about the rate after it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Keys a second that AWS grants to any bucket from the first second on.
@@ -22,20 +23,25 @@ const RATE_START: f64 = 3_500.0;
 const RATE_MIN: f64 = 100.0;
 /// Greatest rate: no more than a number that is never reached.
 const RATE_MAX: f64 = 10_000_000.0;
-/// Up to this rate slow start doubles, in keys a second.
-const DOUBLE_UP_TO: f64 = 100_000.0;
-/// Growth of a round of slow start beyond.
-const GROWTH_BEYOND: f64 = 1.06;
+/// Here slow start pauses, in keys a second ...
+const PAUSE_AT: f64 = 150_000.0;
+/// ... until a server that grants a third of it has used up a burst of a second: what it would refuse
+/// beyond this rate is more than the pause costs.
+const PAUSE: Duration = Duration::from_millis(700);
+/// Growth of a round of slow start after the pause.
+const GROWTH_BEYOND: f64 = 1.25;
 /// Growth of a round of the approach.
-const GROWTH_APPROACH: f64 = 1.1;
+const GROWTH_APPROACH: f64 = 1.07;
 /// Least length of a round.
 const ROUND: Duration = Duration::from_millis(70);
 /// Length of a window of the steady phase.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Length of a window after which a rate that is far too high is cut at once.
-const WINDOW_URGENT: Duration = Duration::from_millis(250);
+const WINDOW_URGENT: Duration = Duration::from_millis(150);
 /// Burst that a server may let pass before it refuses, as a time at its own rate.
 const SERVER_BURST_SECS: f64 = 1.0;
+/// Seconds that are remembered to tell what the server is sure to grant.
+const REMEMBERED_SECS: usize = 6;
 /// Refused share of a window up to which it counts as clean: no server is without a blip.
 const CLEAN_UP_TO: f64 = 0.002;
 /// Refused share up to which the rate is held.
@@ -47,11 +53,11 @@ const CUT_LITTLE: f64 = 0.95;
 /// What is left of the accepted rate after a window of many refusals.
 const CUT_MUCH: f64 = 0.7;
 /// Growth of a clean window, as a share of the greatest rate known to be good.
-const GROWTH_CLEAN: f64 = 0.02;
+const GROWTH_CLEAN: f64 = 0.03;
 /// Clean windows in a row after which the growth itself grows.
-const CLEAN_LONG: u32 = 8;
+const CLEAN_LONG: u32 = 7;
 /// By so much a window.
-const GROWTH_FASTER: f64 = 1.4;
+const GROWTH_FASTER: f64 = 1.3;
 /// Up to this share of the known rate a window.
 const GROWTH_CLEAN_MAX: f64 = 0.25;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
@@ -60,8 +66,6 @@ const FUTILE_CUTS_MAX: u32 = 5;
 const REQUEST_SECS: f64 = 0.03;
 /// Least keys of a request by that rule.
 const REQUEST_KEYS_MIN: f64 = 50.0;
-/// Keys of a request when the limit was just found.
-const REQUEST_KEYS_GOOD: f64 = 250.0;
 /// Most keys of a DeleteObjects request.
 const REQUEST_KEYS_MAX: f64 = 1_000.0;
 /// Time at the rate that may be caught up on, since timers are coarse.
@@ -146,11 +150,15 @@ pub struct Adaptive {
     /// Answers to requests that left before do not count for the rate.
     cut_at: Duration,
     window: Window,
+    /// Keys accepted in all, and what they were at the end of each of the last seconds.
+    accepted: f64,
+    seconds: VecDeque<(Duration, f64)>,
     clean_windows: u32,
     /// Cuts since a clean window, and the refused share of the first.
     cuts: u32,
     first_refused_share: f64,
     began: Option<Duration>,
+    paused_until: Option<Duration>,
     departed: u64,
     in_flight: u32,
     in_flight_max: u32,
@@ -173,10 +181,13 @@ impl Adaptive {
             held_until: Duration::ZERO,
             cut_at: Duration::ZERO,
             window: Window::default(),
+            accepted: 0.0,
+            seconds: VecDeque::with_capacity(REMEMBERED_SECS + 1),
             clean_windows: 0,
             cuts: 0,
             first_refused_share: 0.0,
             began: None,
+            paused_until: None,
             departed: 0,
             in_flight: 0,
             in_flight_max: in_flight_max.max(1),
@@ -201,7 +212,7 @@ impl Adaptive {
     pub fn keys_per_request(&self) -> usize {
         let rate = self.keys_per_second();
         // Fewer would need more requests in flight than there may be.
-        let least = rate * self.latency_secs / (0.75 * f64::from(self.in_flight_max));
+        let least = rate * self.latency_secs / (0.85 * f64::from(self.in_flight_max));
         let wanted = (rate * REQUEST_SECS).max(REQUEST_KEYS_MIN).min(self.request_keys).max(least);
         wanted.clamp(1.0, REQUEST_KEYS_MAX) as usize
     }
@@ -258,6 +269,7 @@ impl Adaptive {
         let step = self.latency_p95_secs * 0.02;
         self.latency_p95_secs += if latency > self.latency_p95_secs { 0.95 * step } else { -0.05 * step };
         self.latency_p95_secs = self.latency_p95_secs.clamp(0.001, 120.0);
+        self.remember(now, answer.accepted);
         if answer.sent < self.cut_at {
             return;
         }
@@ -270,6 +282,24 @@ impl Adaptive {
         }
     }
 
+    fn remember(&mut self, now: Duration, accepted: usize) {
+        self.accepted += accepted as f64;
+        if self.seconds.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= WINDOW) {
+            self.seconds.push_back((now, self.accepted));
+            if self.seconds.len() > REMEMBERED_SECS {
+                self.seconds.pop_front();
+            }
+        }
+    }
+
+    /// What the server granted lately even if it let a whole burst pass first.
+    fn sure(&self, now: Duration) -> f64 {
+        self.seconds.front().map_or(0.0, |(since, before)| {
+            let elapsed = now.saturating_sub(*since).as_secs_f64();
+            (self.accepted - before) / (elapsed + SERVER_BURST_SECS)
+        })
+    }
+
     fn decide_round(&mut self, now: Duration, answer: Answer) {
         let share = self.window.refused_share();
         if share > HELD_UP_TO {
@@ -280,8 +310,11 @@ impl Adaptive {
             return;
         }
         if self.window.waited {
+            let at_pause = self.phase == Phase::SlowStart && self.rate >= PAUSE_AT;
+            let pausing = at_pause && now < self.paused_until(now);
             let growth = match self.phase {
-                Phase::SlowStart if self.rate < DOUBLE_UP_TO => 2.0,
+                Phase::SlowStart if self.rate < PAUSE_AT => 2.0_f64.min(PAUSE_AT / self.rate),
+                Phase::SlowStart if pausing => 1.0,
                 Phase::SlowStart => GROWTH_BEYOND,
                 Phase::Approach | Phase::Steady => GROWTH_APPROACH,
             };
@@ -293,6 +326,11 @@ impl Adaptive {
         self.begin_window(now);
     }
 
+    /// The end of the pause of slow start; it begins when this is first asked.
+    fn paused_until(&mut self, now: Duration) -> Duration {
+        *self.paused_until.get_or_insert(now.saturating_add(PAUSE))
+    }
+
     /// Refused while the limit was looked for.
     fn limit_met(&mut self, now: Duration, share: f64, answer: Answer) {
         let granted = self.rate * (1.0 - share);
@@ -302,14 +340,19 @@ impl Adaptive {
             self.phase = Phase::Approach;
             self.request_keys = REQUEST_KEYS_MIN;
             self.cut(now, sure.max(CUT_MUCH * RATE_START).min(CUT_MUCH * granted), share);
-            // What is in flight will be refused, too: the server gets time to draw breath.
-            self.held_until = self.held_until.max(now + ROUND);
+            self.draw_breath(now);
         } else {
             self.phase = Phase::Steady;
-            self.request_keys = REQUEST_KEYS_GOOD;
+            self.request_keys = self.keys_per_request() as f64;
             self.known = granted;
             self.cut(now, granted * CUT_LITTLE, share);
         }
+    }
+
+    /// What is in flight will be refused, too, and a server whose tokens are used up refuses even a
+    /// rate that it could sustain.
+    fn draw_breath(&mut self, now: Duration) {
+        self.held_until = self.held_until.max(now.saturating_add(2 * ROUND));
     }
 
     fn decide_window(&mut self, now: Duration) {
@@ -324,15 +367,27 @@ impl Adaptive {
         } else if share <= HELD_UP_TO {
             self.known = self.known.max(self.rate);
             self.clean_windows = 0;
+            self.cut_requests();
             self.begin_window(now);
         } else if self.cuts >= FUTILE_CUTS_MAX && share >= 0.5 * self.first_refused_share {
             // Whatever is refused here, it is not for the rate.
+            self.cut_requests();
             self.begin_window(now);
         } else {
             let granted = self.rate * (1.0 - share);
             self.known = granted;
-            let left = if share > FAR_ABOVE { granted * CUT_MUCH } else { self.rate * CUT_LITTLE };
-            self.request_keys = (self.request_keys * 0.7).max(REQUEST_KEYS_MIN);
+            let left = if share <= FAR_ABOVE {
+                self.rate * CUT_LITTLE
+            } else if self.cuts == 0 {
+                self.sure(now).clamp(granted * CUT_MUCH, granted)
+            } else {
+                granted * CUT_MUCH
+            };
+            self.cut_requests();
+            if share > FAR_ABOVE {
+                self.cut_requests();
+                self.draw_breath(now);
+            }
             self.cut(now, left, share);
         }
     }
@@ -349,7 +404,13 @@ impl Adaptive {
         let growth = if self.share < 1.0 { GROWTH_SHARED } else { growth };
         self.rate = (self.rate + growth * self.known).min(RATE_MAX);
         self.known = self.known.max(self.rate);
-        self.request_keys = (self.request_keys * 1.15).min(REQUEST_KEYS_MAX);
+        self.request_keys = (self.request_keys * 1.1).min(REQUEST_KEYS_MAX);
+    }
+
+    /// Smaller requests: a server that lets only small bursts pass refuses the rest of a large one
+    /// whatever the rate.
+    fn cut_requests(&mut self) {
+        self.request_keys = (self.keys_per_request() as f64 * 0.8).max(REQUEST_KEYS_MIN);
     }
 
     fn cut(&mut self, now: Duration, rate: f64, share: f64) {

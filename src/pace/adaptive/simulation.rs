@@ -179,7 +179,12 @@ impl Run {
     fn send_all(&mut self, now: u64) {
         while self.busy < self.scene.workers && self.has_work(now) {
             let max = if self.scene.adaptive { self.pace.keys_per_request() } else { 1000 };
-            match self.pace.ask(Duration::from_nanos(now), max) {
+            let asked = if self.scene.adaptive {
+                self.pace.ask(Duration::from_nanos(now), max)
+            } else {
+                Ask::Go { before: 0 }
+            };
+            match asked {
                 Ask::Go { before } => self.before = before,
                 Ask::Wait(wait) => {
                     let at = now + (wait.as_nanos() as u64).max(1000);
@@ -269,20 +274,36 @@ impl Run {
 
 #[test]
 fn table() {
-    for workers in [64, 256] {
-        for burst in [3_500.0, 100.0] {
-            for partitions in [1, 4, 16] {
-                let result = Run::new(Scene::even(partitions, burst, workers)).run();
-                println!(
-                    "{workers} workers, burst {burst}, {partitions} partitions: goodput {:.1} % throttled {:.2} % {result:?}",
-                    100.0 * result.goodput,
-                    100.0 * result.throttled_share()
-                );
+    for seed in [7, 8, 9, 10, 11, 12] {
+        for workers in [64, 256] {
+            for burst in [3_500.0, 100.0] {
+                for partitions in [1, 4, 16] {
+                    let mut scene = Scene::even(partitions, burst, workers);
+                    scene.seed = seed;
+                    let result = Run::new(scene).run();
+                    println!(
+                        "{workers} workers, burst {burst}, {partitions} partitions: goodput {:.1} % throttled {:.2} % {result:?}",
+                        100.0 * result.goodput,
+                        100.0 * result.throttled_share()
+                    );
+                }
             }
+            let mut scene = Scene::even(4, 3_500.0, workers);
+            scene.seed = seed;
+            scene.split = Some((500_000, 8));
+            let result = Run::new(scene).run();
+            println!(
+                "{workers} workers, 4 then 8 partitions: goodput {:.1} % throttled {:.2} % {result:?}",
+                100.0 * (500_000.0 / 28_000.0 + 500_000.0 / 14_000.0 - 1.0) / result.secs,
+                100.0 * result.throttled_share()
+            );
+            let mut scene = Scene::even(1, 1.0, workers);
+            scene.seed = seed;
+            scene.no_limit = true;
+            let mut free = scene.clone();
+            free.adaptive = false;
+            let (paced, free) = (Run::new(scene).run(), Run::new(free).run());
+            println!("{workers} workers, no limit: lost {:.2} s of {:.2}", paced.secs - free.secs, free.secs);
         }
-        let mut scene = Scene::even(1, 1.0, workers);
-        scene.no_limit = true;
-        let result = Run::new(scene).run();
-        println!("{workers} workers, no limit: {result:?}");
     }
 }
