@@ -344,8 +344,9 @@ impl Adaptive {
         } else {
             self.phase = Phase::Steady;
             self.request_keys = self.keys_per_request() as f64;
-            self.known = granted;
-            self.cut(now, granted * CUT_LITTLE, share);
+            self.known = self.sure(now).clamp(granted * CUT_MUCH, granted * CUT_LITTLE);
+            self.cut(now, self.known, share);
+            self.draw_breath(now);
         }
     }
 
