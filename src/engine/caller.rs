@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::model::{Class, Timestamp};
-use crate::pace::Pace;
+use crate::pace::{Load, Pace, Reply, Ticket};
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
@@ -66,20 +66,42 @@ impl Caller {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
+        let load = match operation {
+            Operation::DeleteObjects | Operation::DeleteObject => Load::Write { versions, apart: false },
+            Operation::ListObjectVersions => Load::List,
+            _ => Load::Other,
+        };
+        self.call_weighed(operation, load, stop, |_| 0, attempt).await
+    }
+
+    /// As [`Caller::call`], for requests that a server can refuse in part: `throttled` counts what it
+    /// refused of an answer for the rate.
+    pub(super) async fn call_weighed<T, F, Fut>(
+        &self,
+        operation: Operation,
+        load: Load,
+        stop: Option<&Stop>,
+        throttled: impl Fn(&T) -> usize,
+        attempt: F,
+    ) -> Result<Option<T>, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
         let (mut refreshed, mut corrected) = (false, false);
         let mut last: Option<S3Error> = None;
         let mut wait = Duration::ZERO;
         for number in 1.. {
             let may_leave = async {
                 tokio::time::sleep(wait).await;
-                self.pace.pay(versions).await;
+                self.pace.pay(load).await
             };
-            tokio::select! {
+            let ticket = tokio::select! {
                 biased;
                 () = stopped(stop) => return last.map_or(Ok(None), Err),
-                () = may_leave => {}
-            }
-            let error = match self.attempt(operation, versions, number, &attempt).await {
+                ticket = may_leave => ticket,
+            };
+            let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             };
@@ -109,19 +131,30 @@ impl Caller {
     async fn attempt<T, F, Fut>(
         &self,
         operation: Operation,
-        versions: usize,
+        ticket: Ticket<'_>,
+        load: Load,
         number: u32,
+        throttled: &impl Fn(&T) -> usize,
         attempt: &F,
     ) -> Result<T, S3Error>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
+        let versions = match load {
+            Load::Write { versions, .. } => versions,
+            Load::List | Load::Other => 0,
+        };
         let sent = Instant::now();
         self.metrics.departs(versions);
         let answer = attempt().await;
         self.metrics.arrives(versions);
         self.metrics.attempt(operation.as_str(), number, sent.elapsed());
+        ticket.close(match &answer {
+            Ok(answer) => Reply::Answered { throttled: throttled(answer) },
+            Err(error) => reply_of(error),
+        });
+        self.metrics.pace(self.pace.versions_per_second(), self.pace.listings_per_second());
         match &answer {
             Ok(_) => {
                 *locked(&self.last_success) = Instant::now();
@@ -133,6 +166,16 @@ impl Caller {
             }
         }
         answer
+    }
+}
+
+/// What an error tells the pace.
+fn reply_of(error: &S3Error) -> Reply {
+    match error.class {
+        Class::Throttled => Reply::Throttled { retry_after: error.retry_after },
+        // Without a status no answer came: the way to the server, or the server, is full.
+        Class::Transient if error.status.is_none() => Reply::NoAnswer,
+        _ => Reply::Unrelated,
     }
 }
 

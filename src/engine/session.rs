@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot, StateDir, Totals,
 };
-use crate::job::{Audit, Job};
+use crate::job::{Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
-use crate::pace::Pace;
+use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel};
 use crate::s3::Client;
 use crate::telemetry::Metrics;
@@ -98,6 +98,17 @@ pub async fn execute(session: Session) -> SessionReport {
     SessionReport { ending, files }
 }
 
+fn pace_of(limits: &Limits) -> PaceSettings {
+    PaceSettings {
+        versions_per_second: limits.versions_per_second,
+        requests_per_second: limits.requests_per_second,
+        adaptive: limits.adaptive,
+        share: limits.share,
+        concurrency: limits.concurrency,
+        list_concurrency: limits.list_concurrency,
+    }
+}
+
 async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
     let Session { job, client, state_dir, command, ephemeral, stop, metrics, confirm } = session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
@@ -105,7 +116,7 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
         LockError::Held { .. } => Ending::Locked(error.to_string()),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
-    let pace = Pace::new(job.limits.versions_per_second, job.limits.requests_per_second);
+    let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
     let facts = tokio::select! {
         facts = look_with(&caller) => facts?,

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome};
-use crate::s3::{ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
+use crate::pace::Load;
+use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::context::{Context, locked};
 use super::dispatcher::Work;
@@ -65,6 +66,8 @@ async fn deliver(
             // What was not begun is not begun any more; it stays planned.
             return;
         }
+        // Asked anew for each request: the pace may have changed since the last.
+        let request = cut_to(ctx.caller.pace.versions_per_request_max(), request, &mut requests);
         let error = match &request {
             Request::Many(of) => send_many(ctx, items, of, options, sent).await,
             Request::Single(of) => send_single(ctx, &items[*of], *of, options, sent).await,
@@ -75,20 +78,30 @@ async fn deliver(
     }
 }
 
-/// Divides a batch as the wire and the ceilings demand.
+/// As much of a request as the pace lets go at once; the rest stands first among the others.
+fn cut_to(most: usize, request: Request, requests: &mut VecDeque<Request>) -> Request {
+    match request {
+        Request::Many(mut of) if of.len() > most => {
+            let rest = of.split_off(most);
+            requests.push_front(Request::Many(rest));
+            Request::Many(of)
+        }
+        request => request,
+    }
+}
+
+/// Divides a batch as the wire demands.
 fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Request> {
     if ctx.single_deletes.load(Ordering::Relaxed) {
         return to_send.iter().map(|at| Request::Single(*at)).collect();
     }
     let chosen: Vec<Item> = to_send.iter().map(|at| items[*at].clone()).collect();
-    let largest = ctx.caller.pace.versions_per_request_max().max(1);
     let mut requests = VecDeque::new();
     for shape in shape(&chosen) {
         match shape {
             Shape::Single(at) => requests.push_back(Request::Single(to_send[at])),
             Shape::Many(indices) => {
-                let indices: Vec<usize> = indices.into_iter().map(|at| to_send[at]).collect();
-                requests.extend(indices.chunks(largest).map(|chunk| Request::Many(chunk.to_vec())));
+                requests.push_back(Request::Many(indices.into_iter().map(|at| to_send[at]).collect()));
             }
         }
     }
@@ -104,9 +117,10 @@ async fn send_many(
 ) -> Option<S3Error> {
     let named: Vec<&Item> = of.iter().map(|at| &items[*at]).collect();
     let client = &ctx.caller.client;
+    let load = Load::Write { versions: named.len(), apart: false };
     let answer = ctx
         .caller
-        .call(Operation::DeleteObjects, named.len(), Some(&ctx.stop), || {
+        .call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), throttled_of, || {
             client.delete_versions(&named, options)
         })
         .await;
@@ -131,6 +145,13 @@ async fn send_many(
             None
         }
     }
+}
+
+/// How many items of an answer were refused for the rate.
+fn throttled_of(answer: &DeleteAnswer) -> usize {
+    let throttled =
+        |outcome: &&ItemAnswer| matches!(outcome, ItemAnswer::Refused { class: Class::Throttled, .. });
+    answer.outcomes.iter().filter(throttled).count()
 }
 
 async fn send_single(

@@ -43,6 +43,8 @@ pub struct Metrics {
     throttled_versions: IntCounter,
     in_flight: IntGauge,
     planner_paused: IntGauge,
+    pace_versions: IntGauge,
+    pace_listings: IntGauge,
     start_time: IntGauge,
     end_time: IntGauge,
     last_success: IntGauge,
@@ -126,6 +128,14 @@ impl Metrics {
             throttled_versions: counter("throttled_versions_total", "Versions that the server put off.")?,
             in_flight: gauge("in_flight_versions", "Versions named by requests that wait for their answer.")?,
             planner_paused: gauge("planner_paused", "1 while listing waits for deletions to catch up.")?,
+            pace_versions: gauge(
+                "pace_versions_per_second",
+                "Versions a second that deletions may name now; 0 where only the ceilings hold.",
+            )?,
+            pace_listings: gauge(
+                "pace_list_requests_per_second",
+                "Listings a second that may be sent now; 0 where only the ceilings hold.",
+            )?,
             start_time: gauge("start_time_seconds", "When this run began, by the server's clock.")?,
             end_time: gauge("end_time_seconds", "When this process ended its work; 0 before.")?,
             last_success: gauge("last_success_time_seconds", "When a run last ended with exit code 0.")?,
@@ -202,6 +212,13 @@ impl Metrics {
     /// Listing waits, or goes on.
     pub fn planner_paused(&self, paused: bool) {
         self.planner_paused.set(i64::from(paused));
+    }
+
+    /// The pace that the server grants, as far as it is known: versions deleted and pages listed per
+    /// second.
+    pub fn pace(&self, versions_per_second: Option<f64>, listings_per_second: Option<f64>) {
+        self.pace_versions.set(versions_per_second.unwrap_or_default() as i64);
+        self.pace_listings.set(listings_per_second.unwrap_or_default() as i64);
     }
 
     /// The process ends its work.
