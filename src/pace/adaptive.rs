@@ -236,6 +236,7 @@ impl Adaptive {
             return Ask::Wait(Duration::from_secs_f64(-self.tokens / rate));
         }
         if f64::from(self.in_flight) >= self.in_flight_limit() {
+            self.window.waited |= self.in_flight < self.in_flight_max;
             return Ask::Full;
         }
         self.tokens -= keys as f64;
@@ -265,10 +266,9 @@ impl Adaptive {
         }
         let latency = now.saturating_sub(answer.sent).as_secs_f64();
         self.latency_secs += 0.05 * (latency - self.latency_secs);
-        // A quantile without memory of the past: up by 19 parts where it was passed, else down by one.
-        let step = self.latency_p95_secs * 0.02;
-        self.latency_p95_secs += if latency > self.latency_p95_secs { 0.95 * step } else { -0.05 * step };
-        self.latency_p95_secs = self.latency_p95_secs.clamp(0.001, 120.0);
+        // Up at once, since a slow server must not look like a full one; down slowly.
+        let gap = latency - self.latency_p95_secs;
+        self.latency_p95_secs += if gap > 0.0 { 0.2 * gap } else { 0.01 * gap };
         self.remember(now, answer.accepted);
         if answer.sent < self.cut_at {
             return;

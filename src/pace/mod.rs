@@ -6,12 +6,14 @@ mod adaptive;
 mod ceiling;
 mod gate;
 mod listing;
+mod ranges;
 
 use std::time::Duration;
 
 pub use adaptive::{Adaptive, Answer, Ask};
 pub use ceiling::Ceiling;
 pub use listing::{Listing, Refused};
+pub use ranges::Ranges;
 
 use gate::Gate;
 

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use super::super::ranges::Ranges;
 use super::{Adaptive, Answer, Ask};
 
 /// Keys that one partition grants in a second.
@@ -59,6 +60,7 @@ struct Result {
     requests: usize,
     /// What the server would have granted at best in that time.
     goodput: f64,
+    others_done_secs: f64,
 }
 
 impl Result {
@@ -76,11 +78,15 @@ enum Happens {
 struct Run {
     scene: Scene,
     pace: Adaptive,
+    ranges: Ranges,
+    resting: Vec<i64>,
+    others_done_secs: f64,
     partitions: Vec<Partition>,
     fresh: Vec<usize>,
     retries: BinaryHeap<Reverse<(u64, usize, usize)>>,
     turn: usize,
     wake_at: u64,
+    rest_ends_at: u64,
     before: u64,
     events: BinaryHeap<Reverse<(u64, Happens)>>,
     chance: fastrand::Rng,
@@ -100,11 +106,15 @@ impl Run {
     fn new(scene: Scene) -> Self {
         Self {
             pace: Adaptive::new(scene.workers, 1.0),
+            ranges: Ranges::default(),
+            resting: Vec::new(),
+            others_done_secs: 0.0,
             partitions: vec![Partition { tokens: scene.burst_keys, at: 0.0 }; scene.partitions],
             fresh: scene.ranges.iter().map(|(keys, _)| *keys).collect(),
             retries: BinaryHeap::new(),
             turn: 0,
             wake_at: 0,
+            rest_ends_at: 0,
             before: 0,
             events: BinaryHeap::new(),
             chance: fastrand::Rng::with_seed(scene.seed),
@@ -133,7 +143,7 @@ impl Run {
         for _ in 0..self.fresh.len() {
             self.turn = (self.turn + 1) % self.fresh.len();
             let taken = self.fresh[self.turn].min(max);
-            if taken > 0 {
+            if taken > 0 && !self.resting.contains(&(self.turn as i64)) {
                 self.fresh[self.turn] -= taken;
                 return Some((self.turn, taken));
             }
@@ -142,7 +152,8 @@ impl Run {
     }
 
     fn has_work(&self, now: u64) -> bool {
-        self.fresh.iter().any(|keys| *keys > 0)
+        let is_ready = |(range, keys): (usize, &usize)| *keys > 0 && !self.resting.contains(&(range as i64));
+        self.fresh.iter().enumerate().any(is_ready)
             || self.retries.peek().is_some_and(|Reverse((at, ..))| *at <= now)
     }
 
@@ -177,6 +188,14 @@ impl Run {
     }
 
     fn send_all(&mut self, now: u64) {
+        let virtual_now = Duration::from_nanos(now);
+        self.resting = self.ranges.resting(virtual_now);
+        if let Some(end) = self.ranges.next_end(virtual_now).map(|end| end.as_nanos() as u64)
+            && end != self.rest_ends_at
+        {
+            self.rest_ends_at = end;
+            self.events.push(Reverse((end, Happens::Wake)));
+        }
         while self.busy < self.scene.workers && self.has_work(now) {
             let max = if self.scene.adaptive { self.pace.keys_per_request() } else { 1000 };
             let asked = if self.scene.adaptive {
@@ -215,7 +234,7 @@ impl Run {
         let mut next_trace = 0;
         self.send_all(now);
         while self.settled < total {
-            let Some(Reverse((at, happens))) = self.events.pop() else { panic!("nothing happens any more") };
+            let Some(Reverse((at, happens))) = self.events.pop() else { panic!("nothing happens any more: {now} {} {:?} {:?} {:?} {:?}", self.busy, self.retries, self.fresh, self.resting, self.pace) };
             now = at;
             if now >= next_trace {
                 next_trace = now + 200_000_000;
@@ -235,16 +254,25 @@ impl Run {
                 self.busy -= 1;
                 self.settled += keys - refused;
                 self.throttled += refused;
+                let (virtual_now, sent) = (Duration::from_nanos(now), Duration::from_nanos(sent_ns));
+                let chance = self.chance.f64();
+                self.ranges.answered(virtual_now, range as i64, sent, keys, refused, chance);
+                if self.scene.ranges[range].1 > 0.25 {
+                    self.others_done_secs = now as f64 / 1e9;
+                }
                 if refused > 0 {
-                    let wait = self.chance.f64();
+                    let rest = self.ranges.rests_until(Duration::from_nanos(now), range as i64);
+                    let rest = rest.map_or(0.0, |until| until.as_secs_f64() - now as f64 / 1e9);
+                    let wait = self.chance.f64().max(rest);
                     self.retries.push(Reverse((now + ns(wait), range, refused)));
                     self.events.push(Reverse((now + ns(wait), Happens::Wake)));
                 }
+                let apart = self.ranges.is_apart(Duration::from_nanos(now), range as i64);
                 let answer = Answer {
                     sent: Duration::from_nanos(sent_ns),
                     before,
                     accepted: keys - refused,
-                    throttled: refused,
+                    throttled: if apart { 0 } else { refused },
                     ..Answer::default()
                 };
                 self.pace.answered(Duration::from_nanos(now), answer);
@@ -263,6 +291,7 @@ impl Run {
             throttled: self.throttled,
             requests: self.requests,
             goodput,
+            others_done_secs: self.others_done_secs,
         }
     }
 
@@ -305,5 +334,24 @@ fn table() {
             let (paced, free) = (Run::new(scene).run(), Run::new(free).run());
             println!("{workers} workers, no limit: lost {:.2} s of {:.2}", paced.secs - free.secs, free.secs);
         }
+    }
+}
+
+#[test]
+fn lopsided() {
+    for (inside, keys) in [(5, 125_000), (5, 60_000), (32, 20_000), (1, 125_000)] {
+        let ranges = (0..inside)
+            .map(|_| (keys, 0.1))
+            .chain((1..4).map(|n| (keys, 0.1 + 0.25 * f64::from(n))))
+            .collect();
+        let mut scene = Scene::even(4, 3_500.0, 64);
+        scene.ranges = ranges;
+        let result = Run::new(scene).run();
+        println!(
+            "lopsided {inside} x {keys}: {result:?} throttled {:.2} % ideal {:.0} s, others {:.0} s",
+            100.0 * result.throttled_share(),
+            (inside * keys) as f64 / 3500.0,
+            keys as f64 / 3500.0
+        );
     }
 }
