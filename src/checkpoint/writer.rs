@@ -173,7 +173,24 @@ impl Checkpoint {
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
     pub async fn claim(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::All)).await
+        self.claim_beside(max_batches, now, Vec::new()).await
+    }
+
+    /// As [`Checkpoint::claim`], but takes no new batch of the ranges `resting`, and
+    /// [`Claims::next_ready`] does not speak of theirs. Batches that are due for another try are handed
+    /// out whatever their range.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::claim`].
+    pub async fn claim_beside(
+        &self,
+        max_batches: usize,
+        now: Timestamp,
+        mut resting: Vec<i64>,
+    ) -> Result<Claims, CheckpointError> {
+        resting.sort_unstable();
+        let wanted = commands::Wanted::All;
+        self.call(move |store| commands::claim(store, max_batches, now, wanted, &resting)).await
     }
 
     /// As [`Checkpoint::claim`], but hands out only batches that are due for another try, and
@@ -182,7 +199,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Checkpoint::claim`].
     pub async fn claim_retries(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries)).await
+        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries, &[])).await
     }
 
     /// Gives back batches that were handed out and not sent; no attempt is counted.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::model::{Class, Timestamp};
-use crate::pace::{Load, Pace, Reply, Ticket};
+use crate::pace::{Load, Pace, Ranges, Reply, Ticket};
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
@@ -20,10 +20,15 @@ pub(super) struct Caller {
     quota: Quota,
     chance: Mutex<fastrand::Rng>,
     last_success: Mutex<Instant>,
+    /// Ranges that are refused more than the rest; times are counted from `began`.
+    ranges: Mutex<Ranges>,
+    began: Instant,
+    adaptive: bool,
 }
 
 impl Caller {
     pub(super) fn new(client: Arc<Client>, pace: Pace, metrics: Arc<Metrics>, seed: u64) -> Self {
+        let adaptive = pace.versions_per_second().is_some();
         Self {
             client,
             pace,
@@ -31,6 +36,9 @@ impl Caller {
             quota: Quota::new(),
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             last_success: Mutex::new(Instant::now()),
+            ranges: Mutex::default(),
+            began: Instant::now(),
+            adaptive,
         }
     }
 
@@ -42,6 +50,41 @@ impl Caller {
     /// A random number in `[0, 1)`.
     pub(super) fn chance(&self) -> f64 {
         locked(&self.chance).f64()
+    }
+
+    /// Whether what is refused of a range says nothing about the others.
+    pub(super) fn is_apart(&self, range: i64) -> bool {
+        self.adaptive && locked(&self.ranges).is_apart(self.began.elapsed(), range)
+    }
+
+    /// Takes note of an answer about a range: of `versions` versions `throttled` were refused for the
+    /// rate.
+    pub(super) fn note_range(&self, range: i64, versions: usize, throttled: usize) {
+        if self.adaptive {
+            locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled);
+        }
+    }
+
+    /// Reserves the turn of so many versions of a range; how long they have to wait for it.
+    pub(super) fn reserve(&self, range: i64, versions: usize) -> Duration {
+        let chance = self.chance();
+        locked(&self.ranges).reserve(self.began.elapsed(), range, versions, chance)
+    }
+
+    /// The ranges of which nothing new should be sent now.
+    pub(super) fn resting(&self) -> Vec<i64> {
+        locked(&self.ranges).resting(self.began.elapsed())
+    }
+
+    /// Nothing but ranges that rest is left to do: theirs is the common pace from now on.
+    pub(super) fn forgive_ranges(&self) {
+        locked(&self.ranges).forgive_all();
+    }
+
+    /// When the first of the resting ranges ends its rest.
+    pub(super) fn next_rest_ends_in(&self) -> Option<Duration> {
+        let now = self.began.elapsed();
+        locked(&self.ranges).next_end(now).map(|until| until - now)
     }
 
     /// How long no attempt has succeeded.

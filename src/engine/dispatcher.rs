@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::checkpoint::{ClaimedBatch, Claims};
+use crate::checkpoint::{CheckpointError, ClaimedBatch, Claims};
 use crate::model::{Batch, Timestamp};
 
 use super::Ending;
@@ -56,7 +56,7 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         // Read before the claim: a page committed in between would be missed the other way round.
         let listing_done = ctx.listing_done.load(Ordering::Acquire);
         let claims = if aside.is_empty() {
-            ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await
+            claim(&ctx).await
         } else {
             ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now()).await
         };
@@ -85,6 +85,18 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         }
     }
     give_back(&ctx, aside.iter().map(|claimed| claimed.batch.id).collect()).await;
+}
+
+/// Leaves the ranges that rest alone as long as there is something else to do.
+async fn claim(ctx: &Context) -> Result<Claims, CheckpointError> {
+    let resting = ctx.caller.resting();
+    let is_choosy = !resting.is_empty();
+    let claims = ctx.checkpoint.claim_beside(CLAIM_MAX, ctx.now(), resting).await?;
+    if is_choosy && claims.batches.is_empty() && claims.next_ready.is_none() {
+        ctx.caller.forgive_ranges();
+        return ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await;
+    }
+    Ok(claims)
 }
 
 async fn give_back(ctx: &Context, ids: Vec<i64>) {
@@ -130,6 +142,10 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
     };
     match permit {
         Ok(permit) => {
+            if claimed.batch.attempts == 0 {
+                // What comes back has its turn by its not-before time.
+                ctx.caller.reserve(claimed.batch.range, claimed.batch.items.len());
+            }
             permit.send(Work { batch: claimed.batch, blocked: claimed.blocked, granted });
             HandedOut::Yes
         }
@@ -137,9 +153,10 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
     }
 }
 
-/// Waits for something to be committed, or for the next not-before time.
+/// Waits for something to be committed, for the next not-before time, or for a range to end its rest.
 async fn wait(ctx: &Context, moved: &mut watch::Receiver<u64>, next_ready: Option<Timestamp>) {
     let nap = next_ready.map_or(NAP_MAX, |at| at.since(ctx.now()).unwrap_or_default().min(NAP_MAX));
+    let nap = ctx.caller.next_rest_ends_in().map_or(nap, |rest| rest.min(nap));
     tokio::select! {
         _changed = moved.changed() => {}
         () = tokio::time::sleep(nap.max(Duration::from_millis(1))) => {}

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome};
+use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome};
 use crate::pace::Load;
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
@@ -36,12 +36,16 @@ async fn process(ctx: &Context, work: Work) {
     let to_send: Vec<usize> =
         (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
     match ctx.job.actions.get(usize::from(batch.action.0)) {
-        Some(options) => deliver(ctx, &batch.items, &to_send, options, &mut sent).await,
+        Some(options) => deliver(ctx, &batch, &to_send, options, &mut sent).await,
         None => {
             ctx.stop.abort(super::Ending::Checkpoint(format!("batch {id} names an action the job lacks")))
         }
     }
-    let patience = Patience { now: ctx.now(), give_up_after: ctx.job.retry.give_up_after };
+    let patience = Patience {
+        now: ctx.now(),
+        give_up_after: ctx.job.retry.give_up_after,
+        rest: ctx.caller.reserve(batch.range, sent.iter().filter(|sent| sent.is_throttled()).count()),
+    };
     let settled = settle(batch, sent, patience, &mut || ctx.caller.chance());
     commit(ctx, id, settled).await;
 }
@@ -55,11 +59,12 @@ enum Request {
 /// Sends the items `to_send` and notes what is known of each in `sent`.
 async fn deliver(
     ctx: &Context,
-    items: &[Item],
+    batch: &Batch,
     to_send: &[usize],
     options: &DeleteOptions,
     sent: &mut [Sent],
 ) {
+    let items = &batch.items;
     let mut requests = requests_for(ctx, items, to_send);
     while let Some(request) = requests.pop_front() {
         if ctx.stop.level() > Level::Run {
@@ -69,7 +74,7 @@ async fn deliver(
         // Asked anew for each request: the pace may have changed since the last.
         let request = cut_to(ctx.caller.pace.versions_per_request_max(), request, &mut requests);
         let error = match &request {
-            Request::Many(of) => send_many(ctx, items, of, options, sent).await,
+            Request::Many(of) => send_many(ctx, batch, of, options, sent).await,
             Request::Single(of) => send_single(ctx, &items[*of], *of, options, sent).await,
         };
         if let Some(error) = error {
@@ -110,14 +115,14 @@ fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Re
 
 async fn send_many(
     ctx: &Context,
-    items: &[Item],
+    batch: &Batch,
     of: &[usize],
     options: &DeleteOptions,
     sent: &mut [Sent],
 ) -> Option<S3Error> {
-    let named: Vec<&Item> = of.iter().map(|at| &items[*at]).collect();
+    let named: Vec<&Item> = of.iter().map(|at| &batch.items[*at]).collect();
     let client = &ctx.caller.client;
-    let load = Load::Write { versions: named.len(), apart: false };
+    let load = Load::Write { versions: named.len(), apart: ctx.caller.is_apart(batch.range) };
     let answer = ctx
         .caller
         .call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), throttled_of, || {
@@ -125,9 +130,15 @@ async fn send_many(
         })
         .await;
     match answer {
-        Err(error) => Some(error),
+        Err(error) => {
+            if error.class == Class::Throttled {
+                ctx.caller.note_range(batch.range, of.len(), of.len());
+            }
+            Some(error)
+        }
         Ok(None) => None,
         Ok(Some(answer)) => {
+            ctx.caller.note_range(batch.range, of.len(), throttled_of(&answer));
             ctx.in_vain.store(0, Ordering::Relaxed);
             for (at, outcome) in of.iter().zip(answer.outcomes) {
                 if let ItemAnswer::Refused {

@@ -253,3 +253,31 @@ async fn a_settled_run_leaves_a_small_file() {
     assert!(Snapshot::open(&path).unwrap().count_pages() <= largest + 2);
     checkpoint.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn ranges_that_rest_lose_their_turn_and_do_not_keep_the_caller_awake() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::create(&folder.path().join("run.sqlite"), &header(), None).unwrap();
+    let bounds = [(None, Some("h")), (Some("h"), Some("p")), (Some("p"), None)];
+    let new =
+        bounds.map(|(lo, hi)| NewRange { prefix: "".into(), lo: lo.map(Key::from), hi: hi.map(Key::from) });
+    let ranges = checkpoint.add_ranges(new.to_vec()).await.unwrap();
+    for (range, prefix) in ranges.iter().zip(["a", "k", "x"]) {
+        let batches = (0..2).map(|seq| elders(seq, items(&format!("{prefix}{seq}"), 2))).collect();
+        let new = RangeRow { next_seq: 2, ..range.clone() };
+        checkpoint.commit_page(page(range, new, batches, &[])).await.unwrap();
+    }
+    let [first, second, third] = [ranges[0].id, ranges[1].id, ranges[2].id];
+    let of = |claims: &Claims| claims.batches.iter().map(|claimed| claimed.batch.range).collect::<Vec<_>>();
+
+    let claims = checkpoint.claim_beside(3, at(1), vec![third, first]).await.unwrap();
+    assert_eq!(of(&claims), [second, second]);
+    assert_eq!((claims.next_ready, claims.open), (None, 6), "what rests is not ready");
+    let claims = checkpoint.claim_beside(2, at(1), vec![second]).await.unwrap();
+    assert_eq!(of(&claims), [third, first]);
+    assert_eq!(claims.next_ready, Some(at(1)));
+    let claims = checkpoint.claim_beside(9, at(1), vec![first, second, third]).await.unwrap();
+    assert_eq!((of(&claims), claims.next_ready), (vec![], None));
+    let claims = checkpoint.claim(9, at(1)).await.unwrap();
+    assert_eq!(of(&claims), [third, first]);
+}
