@@ -287,7 +287,7 @@ const WORKERS: [u32; 2] = [64, 256];
 
 /// The same scene by several seeds.
 fn by_seeds(scene: &Scene) -> impl Iterator<Item = Outcome> {
-    (7..11).map(move |seed| {
+    (7..10).map(move |seed| {
         let outcome = Run::new(Scene { seed, ..scene.clone() }).run();
         println!("seed {seed}: {outcome:?}");
         outcome
@@ -354,9 +354,9 @@ fn most_load_on_one_of_four_and_the_others_go_on() {
     let crowded = (0..5).map(|_| (125_000, 0.1));
     scene.ranges = crowded.chain([0.3, 0.6, 0.9].map(|place| (125_000, place))).collect();
     for outcome in by_seeds(&scene) {
-        assert!(625_000.0 / (PER_PARTITION * (outcome.secs + 1.0)) >= 0.8, "{outcome:?}");
-        assert!(outcome.others_done_secs <= 0.95 * outcome.secs, "{outcome:?}");
-        assert!(outcome.throttled_share() <= 0.06, "{outcome:?}");
+        assert!(625_000.0 / (PER_PARTITION * (outcome.secs + 1.0)) >= 0.95, "{outcome:?}");
+        assert!(outcome.others_done_secs <= 0.55 * outcome.secs, "{outcome:?}");
+        assert!(outcome.throttled_share() <= 0.02, "{outcome:?}");
     }
 }
 
@@ -426,22 +426,4 @@ fn requests_that_get_no_answer_count_half() {
     }
     // A twentieth refused, not a tenth: one small cut, after a second.
     assert_eq!(pace.rate, RATE_START * CUT_LITTLE);
-}
-
-#[test]
-fn zz_distribution() {
-    for workers in WORKERS {
-        for p in [4, 16] {
-            let mut all: Vec<(u64, u64, u64)> = (0..16)
-                .map(|seed| {
-                    let mut scene = Scene::even(p, BURST_OF_A_SECOND, workers);
-                    scene.seed = seed;
-                    let o = Run::new(scene).run();
-                    ((o.goodput * 1000.0) as u64, (o.throttled_share() * 10000.0) as u64, seed)
-                })
-                .collect();
-            all.sort();
-            println!("zz {workers} {p}: {all:?}");
-        }
-    }
 }
