@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 
 use super::codec::Codec;
+use super::disk::DiskGuard;
 use super::error::{CheckpointError, Fault};
 use super::rows::{self, Count, Places};
 use super::schema;
@@ -46,6 +47,8 @@ pub(super) struct Store {
     pub(super) samples: BTreeMap<RuleId, u64>,
     /// The range that the last fresh batch was taken from.
     pub(super) turn: i64,
+    /// Watches the disk, where somebody asked for it.
+    pub(super) guard: Option<DiskGuard>,
     journal: Option<Box<dyn Journal>>,
     journal_dirty: bool,
     audit_bytes: u64,
@@ -76,6 +79,7 @@ impl Store {
             ranges: HashMap::new(),
             samples: BTreeMap::new(),
             turn: 0,
+            guard: None,
             journal,
             journal_dirty: false,
             audit_bytes: 0,
@@ -137,6 +141,7 @@ impl Store {
             ranges,
             samples,
             turn: 0,
+            guard: None,
             journal,
             journal_dirty: false,
             audit_bytes: audit.0,
@@ -146,8 +151,11 @@ impl Store {
         })
     }
 
-    /// Begins a transaction, and makes sure that nobody else opened the file for writing since.
+    /// Looks at the disk, begins a transaction, and makes sure that nobody else opened the file for writing since.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        if let Some(guard) = &self.guard {
+            guard.look();
+        }
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let found: Count =
             self.connection.prepare_cached("SELECT epoch FROM run")?.query_row([], |row| row.get(0))?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::disk::{DiskGuard, Room};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
@@ -116,6 +117,22 @@ impl Checkpoint {
     /// A number that grows with each commit that changed something.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
+    }
+
+    /// Has the disk watched: before each transaction the guard looks whether its ballast must give
+    /// way. Returns what tells how much room there is.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn guard_disk(&self, guard: DiskGuard) -> Result<watch::Receiver<Room>, CheckpointError> {
+        let room = guard.subscribe();
+        self.call(move |store| {
+            guard.look();
+            store.guard = Some(guard);
+            Ok(())
+        })
+        .await?;
+        Ok(room)
     }
 
     /// Where the run stands.

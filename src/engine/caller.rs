@@ -1,8 +1,11 @@
 //! One call: a few quick attempts, each paid for, before the caller hears of an error.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
+use crate::checkpoint::Room;
 use crate::model::{Class, Timestamp};
 use crate::pace::{Load, Pace, Ranges, Reply, Ticket};
 use crate::retry::{self, InCall, Quota};
@@ -24,6 +27,8 @@ pub(super) struct Caller {
     ranges: Mutex<Ranges>,
     began: Instant,
     adaptive: bool,
+    /// How much room the disk of the checkpoint has.
+    room: OnceLock<watch::Receiver<Room>>,
 }
 
 impl Caller {
@@ -39,6 +44,26 @@ impl Caller {
             ranges: Mutex::default(),
             began: Instant::now(),
             adaptive,
+            room: OnceLock::new(),
+        }
+    }
+
+    /// From now on listings wait while the disk is short of room.
+    pub(super) fn watch_room(&self, room: watch::Receiver<Room>) {
+        // A second one is that of the same checkpoint.
+        let _ = self.room.set(room);
+    }
+
+    /// How much room the disk of the checkpoint has, where that is watched.
+    pub(super) fn room(&self) -> Option<watch::Receiver<Room>> {
+        self.room.get().cloned()
+    }
+
+    /// What makes the checkpoint grow waits for room.
+    async fn wait_for_room(&self, load: Load) {
+        if let (Load::List, Some(mut room)) = (load, self.room()) {
+            // Where the checkpoint is gone nobody will say so; the call fails elsewhere.
+            let _ = room.wait_for(|room| *room == Room::Enough).await;
         }
     }
 
@@ -137,6 +162,7 @@ impl Caller {
         for number in 1.. {
             let may_leave = async {
                 tokio::time::sleep(wait).await;
+                self.wait_for_room(load).await;
                 self.pace.pay(load).await
             };
             let ticket = tokio::select! {

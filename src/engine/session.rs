@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot, StateDir, Totals,
+    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot,
+    StateDir, Totals,
 };
 use crate::job::{Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
@@ -132,6 +133,18 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     if let Some(ending) = moved(&resumed_under, &facts) {
         return Ok(close(checkpoint, ending, facts.now, planning).await);
     }
+    let room = match DiskGuard::lay(dir.path()) {
+        Ok(guard) => checkpoint.guard_disk(guard).await,
+        Err(error) => Err(error),
+    };
+    let room = match room {
+        Ok(room) => room,
+        // Nothing was sent: there must be room for what is in flight before something is.
+        Err(error) => {
+            return Ok(close(checkpoint, ending_of_checkpoint(&error), facts.now, planning).await);
+        }
+    };
+    caller.watch_room(room);
     let setup = Setup {
         job,
         caller,
