@@ -15,11 +15,12 @@ use super::context::Context;
 
 /// How often the progress of a run that is low on disk is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a run that is low on disk may go on without settling anything.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
+/// How long a run that is low on disk may go on without sending anything: what is left to carry out
+/// may wait for the listing that waits for room.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// Why the run must end for its disk, if it must: `pending` versions are planned and not settled, and
-/// nothing was settled for `still`.
+/// nothing was in flight or settled for `still`.
 fn reason(room: Room, carries_out: bool, pending: u64, still: Duration) -> Option<&'static str> {
     match room {
         Room::Enough => None,
@@ -29,7 +30,7 @@ fn reason(room: Room, carries_out: bool, pending: u64, still: Duration) -> Optio
             Some("too little is free on the disk of the state directory to plan more")
         }
         Room::Low if still >= STUCK_AFTER => {
-            Some("little is free on the disk of the state directory, and nothing was settled for a while")
+            Some("little is free on the disk of the state directory, and nothing more can be carried out")
         }
         Room::Low => None,
     }
@@ -47,7 +48,7 @@ pub(super) async fn watch(ctx: Arc<Context>, mut room: watch::Receiver<Room>, ca
         }
         was_low = now == Room::Low;
         let left = ctx.pending.load(Ordering::Acquire);
-        if left != pending {
+        if left != pending || ctx.caller.metrics.progress().in_flight > 0 {
             (pending, moved_at) = (left, Instant::now());
         }
         if let Some(text) = reason(now, carries_out, left, moved_at.elapsed()) {
@@ -75,6 +76,6 @@ mod tests {
         assert!(!ends(Room::Low, true, 5, 0), "deletions go on, listing waits");
         assert!(ends(Room::Low, true, 0, 0), "nothing left to carry out");
         assert!(ends(Room::Low, false, 5, 0), "a plan only grows");
-        assert!(ends(Room::Low, true, 5, 120), "stuck");
+        assert!(ends(Room::Low, true, 5, 10), "stuck");
     }
 }
