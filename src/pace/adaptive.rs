@@ -339,7 +339,7 @@ impl Adaptive {
             let sure = answer.before as f64 / (elapsed + SERVER_BURST_SECS);
             self.phase = Phase::Approach;
             self.request_keys = REQUEST_KEYS_MIN;
-            self.cut(now, sure.max(CUT_MUCH * RATE_START).min(CUT_MUCH * granted), share);
+            self.cut(now, sure.min(CUT_MUCH * granted).max(CUT_MUCH * RATE_START), share);
             self.draw_breath(now);
         } else {
             self.phase = Phase::Steady;
