@@ -1,5 +1,6 @@
 //! One call: a few quick attempts, each paid for, before the caller hears of an error.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub(super) struct Caller {
     ranges: Mutex<Ranges>,
     began: Instant,
     adaptive: bool,
+    /// Batches that workers have.
+    in_hand: AtomicUsize,
     /// How much room the disk of the checkpoint has.
     room: OnceLock<watch::Receiver<Room>>,
 }
@@ -44,6 +47,7 @@ impl Caller {
             ranges: Mutex::default(),
             began: Instant::now(),
             adaptive,
+            in_hand: AtomicUsize::new(0),
             room: OnceLock::new(),
         }
     }
@@ -88,6 +92,21 @@ impl Caller {
         if self.adaptive {
             locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled);
         }
+    }
+
+    /// Whether the pace has use for one batch more. The workers that have one are counted.
+    pub(super) fn has_use_for_another(&self) -> bool {
+        self.in_hand.load(Ordering::Acquire) < self.pace.writes_in_flight_max()
+    }
+
+    /// A worker gets a batch.
+    pub(super) fn takes_batch(&self) {
+        self.in_hand.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A worker is done with its batch.
+    pub(super) fn gives_batch_back(&self) {
+        self.in_hand.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Reserves the turn of so many versions of a range; how long they have to wait for it.

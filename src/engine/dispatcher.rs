@@ -20,6 +20,9 @@ const CLAIM_MAX: usize = 16;
 /// Longest wait for a not-before time, so that a clock that was corrected is noticed.
 const NAP_MAX: Duration = Duration::from_secs(5);
 
+/// How often the pace is looked at while it has no use for another batch.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A batch with what may be sent of it.
 pub(super) struct Work {
     pub(super) batch: Batch,
@@ -137,7 +140,10 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
         return HandedOut::Stopped(claimed);
     }
     let permit = tokio::select! {
-        permit = workers.reserve() => permit,
+        permit = async {
+            wait_for_use(ctx).await;
+            workers.reserve().await
+        } => permit,
         () = ctx.stop.reached(Level::Drain) => return HandedOut::Stopped(claimed),
     };
     match permit {
@@ -146,10 +152,24 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
                 // What comes back has its turn by its not-before time.
                 ctx.caller.reserve(claimed.batch.range, claimed.batch.items.len());
             }
+            ctx.caller.takes_batch();
             permit.send(Work { batch: claimed.batch, blocked: claimed.blocked, granted });
             HandedOut::Yes
         }
         Err(_) => HandedOut::Stopped(claimed),
+    }
+}
+
+/// Waits until the pace has use for another batch: a batch that is handed out earlier only waits in a
+/// queue, where the turns of the ranges no longer count.
+async fn wait_for_use(ctx: &Context) {
+    let mut moved = ctx.moved.subscribe();
+    while !ctx.caller.has_use_for_another() {
+        tokio::select! {
+            _changed = moved.changed() => {}
+            // The pace may have grown meanwhile.
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver
         let next = queue.lock().await.recv().await;
         let Some(work) = next else { return };
         process(&ctx, work).await;
+        ctx.caller.gives_batch_back();
+        ctx.bump();
     }
 }
 

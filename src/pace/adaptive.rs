@@ -248,7 +248,7 @@ impl Adaptive {
 
     /// Requests that may be in flight: those that the rate needs at the present latency, so that a
     /// server that becomes slow does not get a queue.
-    fn in_flight_limit(&self) -> f64 {
+    pub fn in_flight_limit(&self) -> f64 {
         let needed = self.keys_per_second() * self.latency_p95_secs / self.keys_per_request() as f64;
         (needed.ceil() + IN_FLIGHT_SPARE).min(f64::from(self.in_flight_max))
     }
@@ -405,7 +405,7 @@ impl Adaptive {
         let growth = if self.share < 1.0 { GROWTH_SHARED } else { growth };
         self.rate = (self.rate + growth * self.known).min(RATE_MAX);
         self.known = self.known.max(self.rate);
-        self.request_keys = (self.request_keys * 1.1).min(REQUEST_KEYS_MAX);
+        self.request_keys = (self.request_keys * 1.25).min(REQUEST_KEYS_MAX);
     }
 
     /// Smaller requests: a server that lets only small bursts pass refuses the rest of a large one

@@ -102,6 +102,12 @@ impl Pace {
         ceiling.min(wanted).max(1)
     }
 
+    /// How many deletion requests the pace has use for at a time now. Who prepares more of them lets
+    /// them wait in a queue, and their order is no longer that of the ranges' turns.
+    pub fn writes_in_flight_max(&self) -> usize {
+        self.writes.as_ref().map_or(usize::MAX, |gate| gate.lock().in_flight_limit() as usize)
+    }
+
     /// Waits until a request may leave. What it returns must be told what came of the request.
     pub async fn pay(&self, load: Load) -> Ticket<'_> {
         let mut ticket = Ticket { pace: self, load, sent: Duration::ZERO, before: 0, is_open: false };

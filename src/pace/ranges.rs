@@ -12,8 +12,9 @@ use std::time::Duration;
 const HALF_LIFE_SECS: f64 = 15.0;
 /// Keys of a range that must be remembered before anything is concluded from them.
 const KEYS_MIN: f64 = 12_000.0;
-/// Refused share of a range from which it may stand apart.
-const REFUSED_MIN: f64 = 0.012;
+/// Refused share of a range from which it may stand apart: a small one passes by itself when the common
+/// pace falls, and a range that is slowed for no reason is the last to end.
+const REFUSED_MIN: f64 = 0.2;
 /// A range is clean beside another where its refused share is less by this factor.
 const CLEANER_BY: f64 = 5.0;
 /// Share of all keys that must belong to clean ranges for another to stand apart.
