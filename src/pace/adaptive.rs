@@ -405,7 +405,7 @@ impl Adaptive {
         let growth = if self.share < 1.0 { GROWTH_SHARED } else { growth };
         self.rate = (self.rate + growth * self.known).min(RATE_MAX);
         self.known = self.known.max(self.rate);
-        self.request_keys = (self.request_keys * 1.25).min(REQUEST_KEYS_MAX);
+        self.request_keys = (self.request_keys * 1.1).min(REQUEST_KEYS_MAX);
     }
 
     /// Smaller requests: a server that lets only small bursts pass refuses the rest of a large one
