@@ -28,10 +28,11 @@ pub(super) fn claim(
     max_batches: usize,
     now: Timestamp,
     wanted: Wanted,
+    resting: &[i64],
 ) -> Result<Claims, Fault> {
     let mut batches = Vec::new();
     let found = take_due(store, max_batches, now, &mut batches).and_then(|()| match wanted {
-        Wanted::All => take_fresh(store, max_batches, &mut batches),
+        Wanted::All => take_fresh(store, max_batches, resting, &mut batches),
         Wanted::Retries => Ok(()),
     });
     if let Err(fault) = found {
@@ -50,6 +51,8 @@ pub(super) fn claim(
     if !batches.is_empty() {
         store.touch();
     }
+    // Fewer than were asked for: there is nothing fresh but that of resting ranges.
+    let wanted = if resting.is_empty() || batches.len() >= max_batches { wanted } else { Wanted::Retries };
     Ok(Claims { next_ready: next_ready(store, now, wanted)?, open: store.totals.open_batches, batches })
 }
 
@@ -73,11 +76,19 @@ fn take_due(
 }
 
 /// Batches that were never tried: the ranges take turns, since neighbouring keys share a partition
-/// of the server, and within a range the oldest comes first.
-fn take_fresh(store: &mut Store, max_batches: usize, batches: &mut Vec<ClaimedBatch>) -> Result<(), Fault> {
+/// of the server, and within a range the oldest comes first. Resting ranges, in ascending order, lose
+/// their turn.
+fn take_fresh(
+    store: &mut Store,
+    max_batches: usize,
+    resting: &[i64],
+    batches: &mut Vec<ClaimedBatch>,
+) -> Result<(), Fault> {
     let sql = "SELECT range_id, id FROM batch INDEXED BY batch_fresh \
                WHERE state = 0 AND not_before_ms IS NULL AND range_id > ?1 ORDER BY range_id, id LIMIT 1";
-    while batches.len() < max_batches {
+    // Each range that rests is passed once before every range that does not had its turn.
+    let mut passed = 0;
+    while batches.len() < max_batches && passed <= resting.len() {
         let mut statement = store.connection.prepare_cached(sql)?;
         let mut after = |range: i64| {
             statement.query_row([range], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()
@@ -89,7 +100,12 @@ fn take_fresh(store: &mut Store, max_batches: usize, batches: &mut Vec<ClaimedBa
         drop(statement);
         let Some((range, id)) = found else { break };
         store.turn = range;
-        batches.push(hand_out(store, id)?);
+        if resting.binary_search(&range).is_ok() {
+            passed += 1;
+        } else {
+            passed = 0;
+            batches.push(hand_out(store, id)?);
+        }
     }
     Ok(())
 }

@@ -22,6 +22,7 @@
 mod batches;
 mod codec;
 mod commands;
+mod disk;
 mod error;
 mod lock;
 mod rows;
@@ -35,6 +36,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use disk::{DiskGuard, Room};
 pub use error::CheckpointError;
 pub use lock::{LockError, RunLock};
 pub use snapshot::{FileSizes, Progress, Snapshot};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 
 use super::codec::Codec;
+use super::disk::DiskGuard;
 use super::error::{CheckpointError, Fault};
 use super::rows::{self, Count, Places};
 use super::schema;
@@ -56,6 +57,8 @@ pub(super) struct Store {
     /// The items of batches that were planned just now, as many as [`FRESH_BATCHES_MAX`]: most are
     /// handed out at once, and need not be decoded.
     pub(super) fresh: HashMap<i64, Vec<Item>>,
+    /// Watches the disk, where somebody asked for it.
+    pub(super) guard: Option<DiskGuard>,
     journal: Option<Box<dyn Journal>>,
     journal_dirty: bool,
     audit_bytes: u64,
@@ -90,6 +93,7 @@ impl Store {
             turn: 0,
             claimed: HashMap::new(),
             fresh: HashMap::new(),
+            guard: None,
             journal,
             journal_dirty: false,
             audit_bytes: 0,
@@ -153,6 +157,7 @@ impl Store {
             turn: 0,
             claimed: HashMap::new(),
             fresh: HashMap::new(),
+            guard: None,
             journal,
             journal_dirty: false,
             audit_bytes: audit.0,
@@ -163,8 +168,11 @@ impl Store {
         })
     }
 
-    /// Begins a transaction, and makes sure that nobody else opened the file for writing since.
+    /// Looks at the disk, begins a transaction, and makes sure that nobody else opened the file for writing since.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        if let Some(guard) = &self.guard {
+            guard.look();
+        }
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let found: Count =
             self.connection.prepare_cached("SELECT epoch FROM run")?.query_row([], |row| row.get(0))?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::disk::{DiskGuard, Room};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
@@ -123,6 +124,22 @@ impl Checkpoint {
         self.changed.clone()
     }
 
+    /// Has the disk watched: before each transaction the guard looks whether its ballast must give
+    /// way. Returns what tells how much room there is.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn guard_disk(&self, guard: DiskGuard) -> Result<watch::Receiver<Room>, CheckpointError> {
+        let room = guard.subscribe();
+        self.call(move |store| {
+            guard.look();
+            store.guard = Some(guard);
+            Ok(())
+        })
+        .await?;
+        Ok(room)
+    }
+
     /// Where the run stands.
     ///
     /// # Errors
@@ -189,7 +206,24 @@ impl Checkpoint {
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
     pub async fn claim(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::All)).await
+        self.claim_beside(max_batches, now, Vec::new()).await
+    }
+
+    /// As [`Checkpoint::claim`], but takes no new batch of the ranges `resting`, and
+    /// [`Claims::next_ready`] does not speak of theirs. Batches that are due for another try are handed
+    /// out whatever their range.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::claim`].
+    pub async fn claim_beside(
+        &self,
+        max_batches: usize,
+        now: Timestamp,
+        mut resting: Vec<i64>,
+    ) -> Result<Claims, CheckpointError> {
+        resting.sort_unstable();
+        let wanted = commands::Wanted::All;
+        self.call(move |store| commands::claim(store, max_batches, now, wanted, &resting)).await
     }
 
     /// As [`Checkpoint::claim`], but hands out only batches that are due for another try, and
@@ -198,7 +232,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Checkpoint::claim`].
     pub async fn claim_retries(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries)).await
+        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries, &[])).await
     }
 
     /// Gives back batches that were handed out and not sent; no attempt is counted.

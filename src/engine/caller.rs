@@ -1,10 +1,14 @@
 //! One call: a few quick attempts, each paid for, before the caller hears of an error.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
+use crate::checkpoint::Room;
 use crate::model::{Class, Timestamp};
-use crate::pace::Pace;
+use crate::pace::{Load, Pace, Ranges, Reply, Ticket};
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
@@ -20,10 +24,19 @@ pub(super) struct Caller {
     quota: Quota,
     chance: Mutex<fastrand::Rng>,
     last_success: Mutex<Instant>,
+    /// Ranges that are refused more than the rest; times are counted from `began`.
+    ranges: Mutex<Ranges>,
+    began: Instant,
+    adaptive: bool,
+    /// Batches that workers have.
+    in_hand: AtomicUsize,
+    /// How much room the disk of the checkpoint has.
+    room: OnceLock<watch::Receiver<Room>>,
 }
 
 impl Caller {
     pub(super) fn new(client: Arc<Client>, pace: Pace, metrics: Arc<Metrics>, seed: u64) -> Self {
+        let adaptive = pace.versions_per_second().is_some();
         Self {
             client,
             pace,
@@ -31,6 +44,30 @@ impl Caller {
             quota: Quota::new(),
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             last_success: Mutex::new(Instant::now()),
+            ranges: Mutex::default(),
+            began: Instant::now(),
+            adaptive,
+            in_hand: AtomicUsize::new(0),
+            room: OnceLock::new(),
+        }
+    }
+
+    /// From now on listings wait while the disk is short of room.
+    pub(super) fn watch_room(&self, room: watch::Receiver<Room>) {
+        // A second one is that of the same checkpoint.
+        let _ = self.room.set(room);
+    }
+
+    /// How much room the disk of the checkpoint has, where that is watched.
+    pub(super) fn room(&self) -> Option<watch::Receiver<Room>> {
+        self.room.get().cloned()
+    }
+
+    /// What makes the checkpoint grow waits for room.
+    async fn wait_for_room(&self, load: Load) {
+        if let (Load::List, Some(mut room)) = (load, self.room()) {
+            // Where the checkpoint is gone nobody will say so; the call fails elsewhere.
+            let _ = room.wait_for(|room| *room == Room::Enough).await;
         }
     }
 
@@ -42,6 +79,56 @@ impl Caller {
     /// A random number in `[0, 1)`.
     pub(super) fn chance(&self) -> f64 {
         locked(&self.chance).f64()
+    }
+
+    /// Whether what is refused of a range says nothing about the others.
+    pub(super) fn is_apart(&self, range: i64) -> bool {
+        self.adaptive && locked(&self.ranges).is_apart(self.began.elapsed(), range)
+    }
+
+    /// Takes note of an answer about a range: of `versions` versions `throttled` were refused for the
+    /// rate.
+    pub(super) fn note_range(&self, range: i64, versions: usize, throttled: usize) {
+        if self.adaptive {
+            locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled);
+        }
+    }
+
+    /// Whether the pace has use for one batch more. The workers that have one are counted.
+    pub(super) fn has_use_for_another(&self) -> bool {
+        self.in_hand.load(Ordering::Acquire) < self.pace.writes_in_flight_max()
+    }
+
+    /// A worker gets a batch.
+    pub(super) fn takes_batch(&self) {
+        self.in_hand.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A worker is done with its batch.
+    pub(super) fn gives_batch_back(&self) {
+        self.in_hand.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Reserves the turn of so many versions of a range; how long they have to wait for it.
+    pub(super) fn reserve(&self, range: i64, versions: usize) -> Duration {
+        let chance = self.chance();
+        locked(&self.ranges).reserve(self.began.elapsed(), range, versions, chance)
+    }
+
+    /// The ranges of which nothing new should be sent now.
+    pub(super) fn resting(&self) -> Vec<i64> {
+        locked(&self.ranges).resting(self.began.elapsed())
+    }
+
+    /// Nothing but ranges that rest is left to do: theirs is the common pace from now on.
+    pub(super) fn forgive_ranges(&self) {
+        locked(&self.ranges).forgive_all();
+    }
+
+    /// When the first of the resting ranges ends its rest.
+    pub(super) fn next_rest_ends_in(&self) -> Option<Duration> {
+        let now = self.began.elapsed();
+        locked(&self.ranges).next_end(now).map(|until| until - now)
     }
 
     /// How long no attempt has succeeded.
@@ -66,20 +153,43 @@ impl Caller {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
+        let load = match operation {
+            Operation::DeleteObjects | Operation::DeleteObject => Load::Write { versions, apart: false },
+            Operation::ListObjectVersions => Load::List,
+            _ => Load::Other,
+        };
+        self.call_weighed(operation, load, stop, |_| 0, attempt).await
+    }
+
+    /// As [`Caller::call`], for requests that a server can refuse in part: `throttled` counts what it
+    /// refused of an answer for the rate.
+    pub(super) async fn call_weighed<T, F, Fut>(
+        &self,
+        operation: Operation,
+        load: Load,
+        stop: Option<&Stop>,
+        throttled: impl Fn(&T) -> usize,
+        attempt: F,
+    ) -> Result<Option<T>, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
         let (mut refreshed, mut corrected) = (false, false);
         let mut last: Option<S3Error> = None;
         let mut wait = Duration::ZERO;
         for number in 1.. {
             let may_leave = async {
                 tokio::time::sleep(wait).await;
-                self.pace.pay(versions).await;
+                self.wait_for_room(load).await;
+                self.pace.pay(load).await
             };
-            tokio::select! {
+            let ticket = tokio::select! {
                 biased;
                 () = stopped(stop) => return last.map_or(Ok(None), Err),
-                () = may_leave => {}
-            }
-            let error = match self.attempt(operation, versions, number, &attempt).await {
+                ticket = may_leave => ticket,
+            };
+            let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             };
@@ -109,19 +219,30 @@ impl Caller {
     async fn attempt<T, F, Fut>(
         &self,
         operation: Operation,
-        versions: usize,
+        ticket: Ticket<'_>,
+        load: Load,
         number: u32,
+        throttled: &impl Fn(&T) -> usize,
         attempt: &F,
     ) -> Result<T, S3Error>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
+        let versions = match load {
+            Load::Write { versions, .. } => versions,
+            Load::List | Load::Other => 0,
+        };
         let sent = Instant::now();
         self.metrics.departs(versions);
         let answer = attempt().await;
         self.metrics.arrives(versions);
         self.metrics.attempt(operation.as_str(), number, sent.elapsed());
+        ticket.close(match &answer {
+            Ok(answer) => Reply::Answered { throttled: throttled(answer) },
+            Err(error) => reply_of(error),
+        });
+        self.metrics.pace(self.pace.versions_per_second(), self.pace.listings_per_second());
         match &answer {
             Ok(_) => {
                 *locked(&self.last_success) = Instant::now();
@@ -133,6 +254,16 @@ impl Caller {
             }
         }
         answer
+    }
+}
+
+/// What an error tells the pace.
+fn reply_of(error: &S3Error) -> Reply {
+    match error.class {
+        Class::Throttled => Reply::Throttled { retry_after: error.retry_after },
+        // Without a status no answer came: the way to the server, or the server, is full.
+        Class::Transient if error.status.is_none() => Reply::NoAnswer,
+        _ => Reply::Unrelated,
     }
 }
 

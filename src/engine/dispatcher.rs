@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::checkpoint::{ClaimedBatch, Claims};
+use crate::checkpoint::{CheckpointError, ClaimedBatch, Claims};
 use crate::model::{Batch, Timestamp};
 
 use super::Ending;
@@ -19,6 +19,9 @@ use super::stop::Level;
 const CLAIM_MAX: usize = 16;
 /// Longest wait for a not-before time, so that a clock that was corrected is noticed.
 const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// How often the pace is looked at while it has no use for another batch.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A batch with what may be sent of it.
 pub(super) struct Work {
@@ -56,7 +59,7 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         // Read before the claim: a page committed in between would be missed the other way round.
         let listing_done = ctx.listing_done.load(Ordering::Acquire);
         let claims = if aside.is_empty() {
-            ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await
+            claim(&ctx).await
         } else {
             ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now()).await
         };
@@ -85,6 +88,18 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         }
     }
     give_back(&ctx, aside.iter().map(|claimed| claimed.batch.id).collect()).await;
+}
+
+/// Leaves the ranges that rest alone as long as there is something else to do.
+async fn claim(ctx: &Context) -> Result<Claims, CheckpointError> {
+    let resting = ctx.caller.resting();
+    let is_choosy = !resting.is_empty();
+    let claims = ctx.checkpoint.claim_beside(CLAIM_MAX, ctx.now(), resting).await?;
+    if is_choosy && claims.batches.is_empty() && claims.next_ready.is_none() {
+        ctx.caller.forgive_ranges();
+        return ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await;
+    }
+    Ok(claims)
 }
 
 async fn give_back(ctx: &Context, ids: Vec<i64>) {
@@ -125,11 +140,19 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
         return HandedOut::Stopped(claimed);
     }
     let permit = tokio::select! {
-        permit = workers.reserve() => permit,
+        permit = async {
+            wait_for_use(ctx).await;
+            workers.reserve().await
+        } => permit,
         () = ctx.stop.reached(Level::Drain) => return HandedOut::Stopped(claimed),
     };
     match permit {
         Ok(permit) => {
+            if claimed.batch.attempts == 0 {
+                // What comes back has its turn by its not-before time.
+                ctx.caller.reserve(claimed.batch.range, claimed.batch.items.len());
+            }
+            ctx.caller.takes_batch();
             permit.send(Work { batch: claimed.batch, blocked: claimed.blocked, granted });
             HandedOut::Yes
         }
@@ -137,9 +160,23 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
     }
 }
 
-/// Waits for something to be committed, or for the next not-before time.
+/// Waits until the pace has use for another batch: a batch that is handed out earlier only waits in a
+/// queue, where the turns of the ranges no longer count.
+async fn wait_for_use(ctx: &Context) {
+    let mut moved = ctx.moved.subscribe();
+    while !ctx.caller.has_use_for_another() {
+        tokio::select! {
+            _changed = moved.changed() => {}
+            // The pace may have grown meanwhile.
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Waits for something to be committed, for the next not-before time, or for a range to end its rest.
 async fn wait(ctx: &Context, moved: &mut watch::Receiver<u64>, next_ready: Option<Timestamp>) {
     let nap = next_ready.map_or(NAP_MAX, |at| at.since(ctx.now()).unwrap_or_default().min(NAP_MAX));
+    let nap = ctx.caller.next_rest_ends_in().map_or(nap, |rest| rest.min(nap));
     tokio::select! {
         _changed = moved.changed() => {}
         () = tokio::time::sleep(nap.max(Duration::from_millis(1))) => {}

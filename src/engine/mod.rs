@@ -9,6 +9,7 @@ mod breaker;
 mod budget;
 mod caller;
 mod context;
+mod disk;
 mod dispatcher;
 mod ending;
 mod errors;

@@ -26,7 +26,7 @@ use super::planner::{self, Listing};
 use super::preflight::{self, BucketFacts};
 use super::session::Confirm;
 use super::stop::{Level, Stop};
-use super::{Ending, dispatcher, worker};
+use super::{Ending, disk, dispatcher, worker};
 
 /// How long what is in flight may take after the first signal.
 const GRACE: Duration = Duration::from_secs(25);
@@ -212,6 +212,9 @@ async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     let Parts { listing, listers, list, execute, deadline, confirm, versioning } = parts;
     let mut watchers = JoinSet::new();
     watchers.spawn(watch_status(Arc::clone(ctx), versioning));
+    if let Some(room) = ctx.caller.room() {
+        watchers.spawn(disk::watch(Arc::clone(ctx), room, execute));
+    }
     if let Some(deadline) = deadline {
         watchers.spawn(watch_deadline(Arc::clone(ctx), deadline));
     }

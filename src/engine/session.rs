@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot, StateDir, Totals,
+    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot,
+    StateDir, Totals,
 };
-use crate::job::{Audit, Job};
+use crate::job::{Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
-use crate::pace::Pace;
+use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel};
 use crate::s3::Client;
 use crate::telemetry::Metrics;
@@ -98,6 +99,17 @@ pub async fn execute(session: Session) -> SessionReport {
     SessionReport { ending, files }
 }
 
+fn pace_of(limits: &Limits) -> PaceSettings {
+    PaceSettings {
+        versions_per_second: limits.versions_per_second,
+        requests_per_second: limits.requests_per_second,
+        adaptive: limits.adaptive,
+        share: limits.share,
+        concurrency: limits.concurrency,
+        list_concurrency: limits.list_concurrency,
+    }
+}
+
 async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
     let Session { job, client, state_dir, command, ephemeral, stop, metrics, confirm } = session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
@@ -105,7 +117,7 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
         LockError::Held { .. } => Ending::Locked(error.to_string()),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
-    let pace = Pace::new(job.limits.versions_per_second, job.limits.requests_per_second);
+    let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
     let facts = tokio::select! {
         facts = look_with(&caller) => facts?,
@@ -121,6 +133,18 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     if let Some(ending) = moved(&resumed_under, &facts) {
         return Ok(close(checkpoint, ending, facts.now, planning).await);
     }
+    let room = match DiskGuard::lay(dir.path()) {
+        Ok(guard) => checkpoint.guard_disk(guard).await,
+        Err(error) => Err(error),
+    };
+    let room = match room {
+        Ok(room) => room,
+        // Nothing was sent: there must be room for what is in flight before something is.
+        Err(error) => {
+            return Ok(close(checkpoint, ending_of_checkpoint(&error), facts.now, planning).await);
+        }
+    };
+    caller.watch_room(room);
     let setup = Setup {
         job,
         caller,

@@ -26,6 +26,13 @@ pub(super) enum Sent {
     Answered { answer: ItemAnswer, request_id: Option<Arc<str>> },
 }
 
+impl Sent {
+    /// Whether the server refused the item for its rate.
+    pub(super) const fn is_throttled(&self) -> bool {
+        matches!(self, Self::Answered { answer: ItemAnswer::Refused { class: Class::Throttled, .. }, .. })
+    }
+}
+
 /// A settlement, and what the budget must know of it.
 #[derive(Debug)]
 pub(super) struct Settled {
@@ -43,6 +50,8 @@ pub(super) struct Settled {
 pub(super) struct Patience {
     pub(super) now: Timestamp,
     pub(super) give_up_after: Duration,
+    /// How long the turn of what its range has to send again is off.
+    pub(super) rest: Duration,
 }
 
 /// The attempt up to which the wait of a batch grows that still makes progress: 4 s at most.
@@ -64,11 +73,19 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
         Judged::Again { retry_after, .. } => *retry_after,
         _ => None,
     });
-    // A batch that shrinks is not a server that is down: its rest waits seconds, not minutes.
+    // A batch that shrinks is not a server that is down: its rest waits seconds, not minutes. What was
+    // refused for its rate and nothing else waits less still, since it is the pace that holds it back.
     let shrinks = judged.iter().any(|(_, judged)| matches!(judged, Judged::Settled(..)));
-    let in_vain = if shrinks { attempt.min(SHRINKING_ATTEMPTS_MAX) } else { attempt };
-    let Patience { now, give_up_after } = patience;
-    let next = retry::durable(in_vain, first_attempt, now, give_up_after, wish.max(), chance);
+    let only_throttled =
+        judged.iter().all(|(_, judged)| !matches!(judged, Judged::Again { throttled: false, .. }));
+    let in_vain = match (shrinks, only_throttled) {
+        (true, true) => 1,
+        (false, false) => attempt,
+        _ => attempt.min(SHRINKING_ATTEMPTS_MAX),
+    };
+    let Patience { now, give_up_after, rest } = patience;
+    let wish = wish.max().unwrap_or_default().max(rest);
+    let next = retry::durable(in_vain, first_attempt, now, give_up_after, Some(wish), chance);
     if next == Durable::GiveUp {
         judged.iter_mut().for_each(|(_, judged)| give_up(judged, patience.give_up_after));
     }

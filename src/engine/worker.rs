@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use crate::model::{Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
-use crate::s3::{ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
+use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
+use crate::pace::Load;
+use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::context::{Context, locked};
 use super::dispatcher::Work;
@@ -20,6 +21,8 @@ pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver
         let next = queue.lock().await.recv().await;
         let Some(work) = next else { return };
         process(&ctx, work).await;
+        ctx.caller.gives_batch_back();
+        ctx.bump();
     }
 }
 
@@ -35,12 +38,16 @@ async fn process(ctx: &Context, work: Work) {
     let to_send: Vec<usize> =
         (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
     match ctx.job.actions.get(usize::from(batch.action.0)) {
-        Some(options) => deliver(ctx, &batch.items, &to_send, options, &mut sent).await,
+        Some(options) => deliver(ctx, &batch, &to_send, options, &mut sent).await,
         None => {
             ctx.stop.abort(super::Ending::Checkpoint(format!("batch {id} names an action the job lacks")))
         }
     }
-    let patience = Patience { now: ctx.now(), give_up_after: ctx.job.retry.give_up_after };
+    let patience = Patience {
+        now: ctx.now(),
+        give_up_after: ctx.job.retry.give_up_after,
+        rest: ctx.caller.reserve(batch.range, sent.iter().filter(|sent| sent.is_throttled()).count()),
+    };
     let settled = settle(batch, sent, patience, &mut || ctx.caller.chance());
     commit(ctx, id, settled).await;
 }
@@ -54,19 +61,22 @@ enum Request {
 /// Sends the items `to_send` and notes what is known of each in `sent`.
 async fn deliver(
     ctx: &Context,
-    items: &[Item],
+    batch: &Batch,
     to_send: &[usize],
     options: &DeleteOptions,
     sent: &mut [Sent],
 ) {
+    let items = &batch.items;
     let mut requests = requests_for(ctx, items, to_send);
     while let Some(request) = requests.pop_front() {
         if ctx.stop.level() > Level::Run {
             // What was not begun is not begun any more; it stays planned.
             return;
         }
+        // Asked anew for each request: the pace may have changed since the last.
+        let request = cut_to(ctx.caller.pace.versions_per_request_max(), request, &mut requests);
         let error = match &request {
-            Request::Many(of) => send_many(ctx, items, of, options, sent).await,
+            Request::Many(of) => send_many(ctx, batch, of, options, sent).await,
             Request::Single(of) => send_single(ctx, &items[*of], *of, options, sent).await,
         };
         if let Some(error) = error {
@@ -75,19 +85,28 @@ async fn deliver(
     }
 }
 
-/// Divides a batch as the wire and the ceilings demand.
+/// As much of a request as the pace lets go at once; the rest stands first among the others.
+fn cut_to(most: usize, request: Request, requests: &mut VecDeque<Request>) -> Request {
+    match request {
+        Request::Many(mut of) if of.len() > most => {
+            let rest = of.split_off(most);
+            requests.push_front(Request::Many(rest));
+            Request::Many(of)
+        }
+        request => request,
+    }
+}
+
+/// Divides a batch as the wire demands.
 fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Request> {
     if ctx.single_deletes.load(Ordering::Relaxed) {
         return to_send.iter().map(|at| Request::Single(*at)).collect();
     }
-    let largest = ctx.caller.pace.versions_per_request_max().max(1);
     let mut requests = VecDeque::new();
     for shape in shape(items, to_send) {
         match shape {
             Shape::Single(at) => requests.push_back(Request::Single(at)),
-            Shape::Many(indices) => {
-                requests.extend(indices.chunks(largest).map(|chunk| Request::Many(chunk.to_vec())));
-            }
+            Shape::Many(indices) => requests.push_back(Request::Many(indices)),
         }
     }
     requests
@@ -95,23 +114,30 @@ fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Re
 
 async fn send_many(
     ctx: &Context,
-    items: &[Item],
+    batch: &Batch,
     of: &[usize],
     options: &DeleteOptions,
     sent: &mut [Sent],
 ) -> Option<S3Error> {
-    let named: Vec<&Item> = of.iter().map(|at| &items[*at]).collect();
+    let named: Vec<&Item> = of.iter().map(|at| &batch.items[*at]).collect();
     let client = &ctx.caller.client;
+    let load = Load::Write { versions: named.len(), apart: ctx.caller.is_apart(batch.range) };
     let answer = ctx
         .caller
-        .call(Operation::DeleteObjects, named.len(), Some(&ctx.stop), || {
+        .call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), throttled_of, || {
             client.delete_versions(&named, options)
         })
         .await;
     match answer {
-        Err(error) => Some(error),
+        Err(error) => {
+            if error.class == Class::Throttled {
+                ctx.caller.note_range(batch.range, of.len(), of.len());
+            }
+            Some(error)
+        }
         Ok(None) => None,
         Ok(Some(answer)) => {
+            ctx.caller.note_range(batch.range, of.len(), throttled_of(&answer));
             ctx.in_vain.store(0, Ordering::Relaxed);
             for (at, outcome) in of.iter().zip(answer.outcomes) {
                 if let ItemAnswer::Refused {
@@ -129,6 +155,13 @@ async fn send_many(
             None
         }
     }
+}
+
+/// How many items of an answer were refused for the rate.
+fn throttled_of(answer: &DeleteAnswer) -> usize {
+    let throttled =
+        |outcome: &&ItemAnswer| matches!(outcome, ItemAnswer::Refused { class: Class::Throttled, .. });
+    answer.outcomes.iter().filter(throttled).count()
 }
 
 async fn send_single(

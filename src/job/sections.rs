@@ -221,14 +221,23 @@ impl Reader<'_> {
     }
 
     pub(super) fn limits(&mut self, field: &Field<'_>) -> Option<Limits> {
-        const KNOWN: &[&str] =
-            &["versions_per_second", "requests_per_second", "concurrency", "list_concurrency", "adaptive"];
+        const KNOWN: &[&str] = &[
+            "versions_per_second",
+            "requests_per_second",
+            "concurrency",
+            "list_concurrency",
+            "adaptive",
+            "share",
+        ];
         let section = self.section(field, KNOWN)?;
-        if let Some(field) = section.get("adaptive")
-            && self.boolean(&field) == Some(true)
-        {
-            self.problem(field.node.at, "limits.adaptive: true is not available in this version").hint =
-                Some("leave it out: the ceilings given here hold".into());
+        let adaptive = self.flag(&section, "adaptive", true);
+        let share = section.get("share").and_then(|field| self.share(&field, false));
+        if let (false, Some(field)) = (adaptive, section.get("share")) {
+            self.problem(field.node.at, "limits.share has no meaning with limits.adaptive: false").hint =
+                Some(
+                    "a share is taken of the limit that the adaptive pace finds: leave one of them out"
+                        .into(),
+                );
         }
         let rate_max = u64::from(u32::MAX);
         let rate = |count: Option<u64>| count.and_then(|count| u32::try_from(count).ok());
@@ -241,6 +250,8 @@ impl Reader<'_> {
             list_concurrency: self
                 .opt_count(&section, "list_concurrency", CONCURRENCY_MAX)
                 .map_or(LIST_CONCURRENCY_DEFAULT, narrow),
+            adaptive,
+            share: share.unwrap_or(1.0),
         })
     }
 
@@ -434,13 +445,15 @@ impl Default for Scope {
 }
 
 impl Default for Limits {
-    /// No ceiling but the number of requests in flight.
+    /// No ceiling but the number of requests in flight and what the server grants.
     fn default() -> Self {
         Self {
             versions_per_second: None,
             requests_per_second: None,
             concurrency: CONCURRENCY_DEFAULT,
             list_concurrency: LIST_CONCURRENCY_DEFAULT,
+            adaptive: true,
+            share: 1.0,
         }
     }
 }

@@ -156,8 +156,8 @@ pub enum ListingMode {
     Sequential,
 }
 
-/// Ceilings of speed. What is not given is not limited by the user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Bounds of speed. What is not given is not limited by the user.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Limits {
     /// Versions sent for deletion in a second, every attempt counted.
     pub versions_per_second: Option<u32>,
@@ -167,6 +167,10 @@ pub struct Limits {
     pub concurrency: u16,
     /// Listing requests in flight: 1 to 1,024.
     pub list_concurrency: u16,
+    /// Whether the run finds the server's limits and stays below them.
+    pub adaptive: bool,
+    /// The part of the server's limits that may be used: above 0, at most 1.
+    pub share: f64,
 }
 
 /// Bounds after which a run ends, resumable.

@@ -116,6 +116,7 @@ confirm: false
     assert_eq!(job.budget.max_bytes, Some(50 << 40));
     assert_eq!(job.budget.stop_on_failures, Some(StopOnFailures { after: 1000, share: 0.2 }));
     assert_eq!(job.metrics.listen.unwrap().port(), 9464);
+    assert_eq!((job.limits.adaptive, job.limits.share), (false, 1.0));
     assert_eq!((job.allow_promotion, job.confirm, job.null_versions), (true, false, NullVersions::Allow));
 }
 
@@ -142,7 +143,7 @@ rules:
   - name: second
     match: { key_regex: "a(", state: [noncurrent, orphan], beyond_newest: 0 }
     action: delete
-limits: { concurrency: 5_000, adaptive: true }
+limits: { concurrency: 5_000, adaptive: false, share: 50% }
 budget: { max_share: 120%, stop_on_failures: { after: 10 } }
 metrics: { listen: localhost, pushgateway: "http://x" }
 "#;
@@ -169,7 +170,7 @@ job.yaml:20:25: rules[2].match.key_regex: unclosed group
 job.yaml:20:51: rules[2].match.state[1] cannot be "orphan"; expected current, noncurrent, delete-marker, latest-marker, noncurrent-marker, orphan-marker or any; did you mean "orphan-marker"?
 job.yaml:20:75: rules[2].match.beyond_newest cannot be "0"; expected a whole number, 1 or more, without separators
 job.yaml:22:24: limits.concurrency cannot be "5_000"; expected a whole number, 1 to 1024, without separators
-job.yaml:22:41: limits.adaptive: true is not available in this version; leave it out: the ceilings given here hold
+job.yaml:22:55: limits.share has no meaning with limits.adaptive: false; a share is taken of the limit that the adaptive pace finds: leave one of them out
 job.yaml:23:22: budget.max_share cannot be "120%"; expected a percentage, more than 0% and at most 100%
 job.yaml:23:46: budget.stop_on_failures.share is missing; expected a percentage of failures
 job.yaml:24:20: metrics.listen cannot be "localhost"; expected an address and a port such as 127.0.0.1:9464
@@ -478,5 +479,21 @@ fn the_fingerprint_follows_the_meaning_and_nothing_else() {
         let found = differences(&base.semantic_json, &fingerprint.semantic_json);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(difference), "{found:?}");
+    }
+}
+
+#[test]
+fn the_pace_is_adaptive_unless_the_job_says_otherwise_and_takes_the_share_it_is_given() {
+    let limits = good(&with("limits: { concurrency: 2 }")).limits;
+    assert_eq!((limits.adaptive, limits.share), (true, 1.0));
+    let limits = good(&with("limits: { share: 50% }")).limits;
+    assert_eq!((limits.adaptive, limits.share), (true, 0.5));
+    for (share, column) in [("0%", 18), ("101%", 18), ("0.5", 18)] {
+        assert_eq!(
+            problems(&with(&format!("limits: {{ share: {share} }}"))),
+            format!(
+                "job.yaml:5:{column}: limits.share cannot be \"{share}\"; expected a percentage, more than 0% and at most 100%"
+            )
+        );
     }
 }

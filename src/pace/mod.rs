@@ -1,43 +1,243 @@
-//! How fast the run may go: the user's ceilings. Each attempt pays before it is sent, retries
-//! included; a waiting attempt holds nothing but its place in the queue.
+//! How fast the run may go: the user's ceilings, and below them the pace that the server grants. Each
+//! attempt pays before it is sent, retries included; a waiting attempt holds nothing but its place in
+//! the queue.
 
+mod adaptive;
 mod ceiling;
+mod gate;
+mod listing;
+mod ranges;
 
+use std::time::Duration;
+
+pub use adaptive::{Adaptive, Answer, Ask};
 pub use ceiling::Ceiling;
+pub use listing::{Listing, Refused};
+pub use ranges::Ranges;
 
-/// The two ceilings of a job, shared by all workers and listers.
+use gate::Gate;
+
+/// What a user wants of the pace.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PaceSettings {
+    /// Versions named in delete requests, per second, at most.
+    pub versions_per_second: Option<u32>,
+    /// Requests of any kind, per second, at most.
+    pub requests_per_second: Option<u32>,
+    /// Whether to find the server's limits and to stay below them.
+    pub adaptive: bool,
+    /// The part of the server's limits that may be used: above 0, at most 1.
+    pub share: f64,
+    /// Deletion requests in flight, at most.
+    pub concurrency: u16,
+    /// Listings in flight, at most.
+    pub list_concurrency: u16,
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Load {
+    /// A request that deletes so many versions. Versions are counted, because servers throttle by
+    /// key: on AWS each key of a DeleteObjects call is one write.
+    Write {
+        /// How many.
+        versions: usize,
+        /// Its range is refused more than the rest: what is refused of it says nothing about the
+        /// others.
+        apart: bool,
+    },
+    /// A page of a listing.
+    List,
+    /// Anything else: it pays the ceiling of requests and no more.
+    Other,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// An answer; so many of the versions were refused for the rate.
+    Answered {
+        /// How many.
+        throttled: usize,
+    },
+    /// Refused as a whole for the rate.
+    Throttled {
+        /// The server's wish to be left alone for so long.
+        retry_after: Option<Duration>,
+    },
+    /// The connection broke or the time ran out.
+    NoAnswer,
+    /// Something that has nothing to do with the pace.
+    Unrelated,
+}
+
+/// Ceilings and controllers, shared by all workers and listers. The default has none of them.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// Versions named in delete requests, per second.
     versions: Option<Ceiling>,
-    /// Requests of any kind, per second.
     requests: Option<Ceiling>,
+    writes: Option<Gate<Adaptive>>,
+    listings: Option<Gate<Listing>>,
 }
 
 impl Pace {
-    /// `None` means no ceiling.
-    pub fn new(versions_per_second: Option<u32>, requests_per_second: Option<u32>) -> Self {
+    /// The pace that a user wants.
+    pub fn new(settings: &PaceSettings) -> Self {
+        let PaceSettings { share, adaptive, .. } = *settings;
+        let writes = adaptive.then(|| Adaptive::new(u32::from(settings.concurrency), share));
+        let listings = adaptive.then(|| Listing::new(u32::from(settings.list_concurrency), share));
         Self {
-            versions: versions_per_second.map(Ceiling::new),
-            requests: requests_per_second.map(Ceiling::new),
+            versions: settings.versions_per_second.map(Ceiling::new),
+            requests: settings.requests_per_second.map(Ceiling::new),
+            writes: writes.map(Gate::new),
+            listings: listings.map(Gate::new),
         }
     }
 
-    /// How many versions one request may name so that the ceiling can grant it at once.
+    /// How many versions one request may name now, so that the ceiling can grant it at once and
+    /// little of it is refused where the server's limit is met. At least one.
     pub fn versions_per_request_max(&self) -> usize {
-        self.versions.as_ref().map_or(usize::MAX, |ceiling| ceiling.grant_max() as usize)
+        let ceiling = self.versions.as_ref().map_or(usize::MAX, |ceiling| ceiling.grant_max() as usize);
+        let wanted = self.writes.as_ref().map_or(usize::MAX, |gate| gate.lock().keys_per_request());
+        ceiling.min(wanted).max(1)
     }
 
-    /// Waits until one request that names `versions` versions may leave. Versions are counted, not
-    /// only requests, because servers throttle by key: on AWS each key of a DeleteObjects call is
-    /// one write.
-    pub async fn pay(&self, versions: usize) {
-        // The versions last: what was paid for must not wait again, or several would leave together.
+    /// How many deletion requests the pace has use for at a time now. Who prepares more of them lets
+    /// them wait in a queue, and their order is no longer that of the ranges' turns.
+    pub fn writes_in_flight_max(&self) -> usize {
+        self.writes.as_ref().map_or(usize::MAX, |gate| gate.lock().in_flight_limit() as usize)
+    }
+
+    /// Waits until a request may leave. What it returns must be told what came of the request.
+    pub async fn pay(&self, load: Load) -> Ticket<'_> {
+        let mut ticket = Ticket { pace: self, load, sent: Duration::ZERO, before: 0, is_open: false };
+        let versions = match load {
+            Load::Write { versions, .. } => versions,
+            Load::List | Load::Other => 0,
+        };
+        match (load, &self.writes, &self.listings) {
+            (Load::Write { .. }, Some(gate), _) => {
+                ticket.before = gate.pass(|writes, now| writes.ask(now, versions)).await;
+                ticket.is_open = true;
+            }
+            (Load::List, _, Some(gate)) => {
+                gate.pass(Listing::ask).await;
+                ticket.is_open = true;
+            }
+            _ => {}
+        }
+        // The ceilings last, that of the versions behind that of the requests: what was paid for must
+        // not wait again, or several would leave together.
         if let Some(ceiling) = &self.requests {
             ceiling.pay(1).await;
         }
         if let Some(ceiling) = self.versions.as_ref().filter(|_| versions > 0) {
             ceiling.pay(u32::try_from(versions).unwrap_or(u32::MAX)).await;
+        }
+        ticket.sent = self.now(load);
+        ticket
+    }
+
+    /// Versions a second that writes may name now; `None` where nothing but the ceilings holds them.
+    pub fn versions_per_second(&self) -> Option<f64> {
+        self.writes.as_ref().map(|gate| gate.lock().keys_per_second())
+    }
+
+    /// Listings a second that may be sent now; `None` where nothing but the ceilings holds them.
+    pub fn listings_per_second(&self) -> Option<f64> {
+        self.listings.as_ref().map(|gate| gate.lock().requests_per_second())
+    }
+
+    fn now(&self, load: Load) -> Duration {
+        match load {
+            Load::Write { .. } => self.writes.as_ref().map_or(Duration::ZERO, Gate::now),
+            Load::List => self.listings.as_ref().map_or(Duration::ZERO, Gate::now),
+            Load::Other => Duration::ZERO,
+        }
+    }
+}
+
+/// A request that was let go. Dropped without a word it counts as one that tells nothing.
+#[derive(Debug)]
+#[must_use = "the pace must be told what came of the request"]
+pub struct Ticket<'a> {
+    pace: &'a Pace,
+    load: Load,
+    sent: Duration,
+    before: u64,
+    is_open: bool,
+}
+
+impl Ticket<'_> {
+    /// Tells the pace what came of the request.
+    pub fn close(mut self, reply: Reply) {
+        if std::mem::take(&mut self.is_open) {
+            match self.load {
+                Load::Write { versions, apart } => self.close_write(versions, apart, reply),
+                Load::List => self.close_listing(reply),
+                Load::Other => {}
+            }
+        }
+    }
+
+    fn close_write(&self, versions: usize, apart: bool, reply: Reply) {
+        let Some(gate) = &self.pace.writes else { return };
+        let mut answer = Answer { sent: self.sent, before: self.before, ..Answer::default() };
+        match reply {
+            Reply::Answered { throttled } => {
+                answer.throttled = throttled.min(versions);
+                answer.accepted = versions - answer.throttled;
+            }
+            Reply::Throttled { retry_after } => {
+                answer.throttled = versions;
+                answer.retry_after = retry_after;
+            }
+            Reply::NoAnswer => answer.lost = versions,
+            Reply::Unrelated => return gate.tell(|writes, _| writes.forget()),
+        }
+        if apart {
+            answer.throttled = 0;
+        }
+        let found = gate.tell(|writes, now| {
+            let was_known = writes.limit_is_known();
+            writes.answered(now, answer);
+            (!was_known && writes.limit_is_known()).then(|| writes.keys_per_second())
+        });
+        if let Some(rate) = found {
+            tracing::info!(
+                versions_per_second = rate.round(),
+                "the server refuses writes for their rate: its limit was met, the pace goes on from here"
+            );
+        }
+    }
+
+    fn close_listing(&self, reply: Reply) {
+        let Some(gate) = &self.pace.listings else { return };
+        let refused = match reply {
+            Reply::Answered { .. } => Refused::No,
+            Reply::Throttled { retry_after } => Refused::Throttled { retry_after },
+            Reply::NoAnswer => Refused::NoAnswer,
+            Reply::Unrelated => return gate.tell(|listing, _| listing.forget()),
+        };
+        let found = gate.tell(|listing, now| {
+            let was_known = listing.limit_is_known();
+            listing.answered(now, self.sent, refused);
+            (!was_known && listing.limit_is_known()).then(|| listing.in_flight_limit())
+        });
+        if let Some(in_flight) = found {
+            tracing::info!(in_flight, "the server refuses listings for their rate: fewer are sent at a time");
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            match (self.load, &self.pace.writes, &self.pace.listings) {
+                (Load::Write { .. }, Some(gate), _) => gate.tell(|writes, _| writes.forget()),
+                (Load::List, _, Some(gate)) => gate.tell(|listing, _| listing.forget()),
+                _ => {}
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Metrics {
     planner_paused: IntGauge,
     live_ranges: IntGauge,
     range_splits: IntCounter,
+    pace_versions: IntGauge,
+    pace_listings: IntGauge,
     start_time: IntGauge,
     end_time: IntGauge,
     last_success: IntGauge,
@@ -130,6 +132,14 @@ impl Metrics {
             planner_paused: gauge("planner_paused", "1 while listing waits for deletions to catch up.")?,
             live_ranges: gauge("live_ranges", "Ranges of keys that are being listed or wait to be.")?,
             range_splits: counter("range_splits_total", "Ranges that were divided for another lister.")?,
+            pace_versions: gauge(
+                "pace_versions_per_second",
+                "Versions a second that deletions may name now; 0 where only the ceilings hold.",
+            )?,
+            pace_listings: gauge(
+                "pace_list_requests_per_second",
+                "Listings a second that may be sent now; 0 where only the ceilings hold.",
+            )?,
             start_time: gauge("start_time_seconds", "When this run began, by the server's clock.")?,
             end_time: gauge("end_time_seconds", "When this process ended its work; 0 before.")?,
             last_success: gauge("last_success_time_seconds", "When a run last ended with exit code 0.")?,
@@ -212,6 +222,13 @@ impl Metrics {
     pub fn ranges(&self, live: usize, splits: u64) {
         self.live_ranges.set(i64::try_from(live).unwrap_or(i64::MAX));
         self.range_splits.inc_by(splits.saturating_sub(self.range_splits.get()));
+    }
+
+    /// The pace that the server grants, as far as it is known: versions deleted and pages listed per
+    /// second.
+    pub fn pace(&self, versions_per_second: Option<f64>, listings_per_second: Option<f64>) {
+        self.pace_versions.set(versions_per_second.unwrap_or_default() as i64);
+        self.pace_listings.set(listings_per_second.unwrap_or_default() as i64);
     }
 
     /// The process ends its work.

@@ -1,5 +1,9 @@
 //! The life of pages and batches, by example.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::disk::tests::guard_of;
 use super::*;
 use crate::model::{Marker, SkipReason};
 
@@ -252,4 +256,60 @@ async fn a_settled_run_leaves_a_small_file() {
     }
     assert!(Snapshot::open(&path).unwrap().count_pages() <= largest + 2);
     checkpoint.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn ranges_that_rest_lose_their_turn_and_do_not_keep_the_caller_awake() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::create(&folder.path().join("run.sqlite"), &header(), None).unwrap();
+    let bounds = [(None, Some("h")), (Some("h"), Some("p")), (Some("p"), None)];
+    let new =
+        bounds.map(|(lo, hi)| NewRange { prefix: "".into(), lo: lo.map(Key::from), hi: hi.map(Key::from) });
+    let ranges = checkpoint.add_ranges(new.to_vec()).await.unwrap();
+    for (range, prefix) in ranges.iter().zip(["a", "k", "x"]) {
+        let batches = (0..2).map(|seq| elders(seq, items(&format!("{prefix}{seq}"), 2))).collect();
+        let new = RangeRow { next_seq: 2, ..range.clone() };
+        checkpoint.commit_page(page(range, new, batches, &[])).await.unwrap();
+    }
+    let [first, second, third] = [ranges[0].id, ranges[1].id, ranges[2].id];
+    let of = |claims: &Claims| {
+        let mut ranges: Vec<i64> = claims.batches.iter().map(|claimed| claimed.batch.range).collect();
+        ranges.sort_unstable();
+        ranges
+    };
+    let claims = checkpoint.claim_beside(3, at(1), vec![third, first]).await.unwrap();
+    assert_eq!(of(&claims), [second, second]);
+    assert_eq!((claims.next_ready, claims.open), (None, 6), "what rests is not ready");
+    let claims = checkpoint.claim_beside(2, at(1), vec![second]).await.unwrap();
+    assert_eq!(of(&claims), [first, third]);
+    assert_eq!(claims.next_ready, Some(at(1)));
+    let claims = checkpoint.claim_beside(9, at(1), vec![first, second, third]).await.unwrap();
+    assert_eq!((of(&claims), claims.next_ready), (vec![], None));
+    let claims = checkpoint.claim(9, at(1)).await.unwrap();
+    assert_eq!(of(&claims), [first, third]);
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_is_noticed_before_the_write_and_what_is_in_flight_is_still_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    let free = Arc::new(AtomicU64::new(1 << 40));
+    let checkpoint = Checkpoint::create(&path, &header(), None).unwrap();
+    let guard = guard_of(folder.path(), &free);
+    let room = checkpoint.guard_disk(guard).await.unwrap();
+    let range = checkpoint.add_ranges(vec![whole_bucket()]).await.unwrap().remove(0);
+    checkpoint.commit_page(rich_page(&range)).await.unwrap();
+    assert_eq!(*room.borrow(), Room::Enough);
+    let claims = checkpoint.claim(5, at(3000)).await.unwrap();
+    free.store(1000, Ordering::SeqCst);
+    let items = &claims.batches[0].batch.items;
+    let records = items.iter().map(|item| settled(item, Outcome::Done)).collect();
+    checkpoint.settle(settlement(claims.batches[0].batch.id, records)).await.unwrap();
+    assert_eq!(*room.borrow(), Room::Full);
+    assert!(!folder.path().join("ballast").exists(), "it gave way");
+    assert_eq!(checkpoint.totals().await.unwrap().done().versions, 3);
+    checkpoint.close().await.unwrap();
+    let again = Checkpoint::open(&path, None).unwrap();
+    assert_eq!(again.totals().await.unwrap().done().versions, 3);
+    again.close().await.unwrap();
 }

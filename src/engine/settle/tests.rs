@@ -26,8 +26,11 @@ fn batch(n: usize, attempts: u32, first_attempt: Option<i64>) -> Batch {
     }
 }
 
-const PATIENCE: Patience =
-    Patience { now: Timestamp::from_millis(100_000), give_up_after: Duration::from_secs(60) };
+const PATIENCE: Patience = Patience {
+    now: Timestamp::from_millis(100_000),
+    give_up_after: Duration::from_secs(60),
+    rest: Duration::ZERO,
+};
 
 fn answered(answer: ItemAnswer) -> Sent {
     Sent::Answered { answer, request_id: Some("R1".into()) }
@@ -113,4 +116,21 @@ fn a_counted_error_is_final_when_its_tries_are_used_up() {
     let sent = || vec![refused(Class::Transient, Some(5))];
     assert!(outcomes(&settle(batch(1, 3, Some(90_000)), sent(), PATIENCE, &mut || 0.0)).is_empty());
     assert_eq!(outcomes(&settle(batch(1, 4, Some(90_000)), sent(), PATIENCE, &mut || 0.0)), ["failed"]);
+}
+
+#[test]
+fn what_was_only_throttled_is_tried_again_within_seconds() {
+    let mut top = || 1.0;
+    let not_before = |sent: Vec<Sent>, attempts, top: Chance<'_>| {
+        let settled = settle(batch(sent.len(), attempts, Some(99_000)), sent, PATIENCE, top);
+        settled.settlement.retry.unwrap().not_before.as_millis() - 100_000
+    };
+    let throttled = || refused(Class::Throttled, None);
+    let shrinks = vec![answered(ItemAnswer::Deleted), throttled()];
+    assert_eq!(not_before(shrinks, 9, &mut top), 1_000);
+    assert_eq!(not_before(vec![throttled(); 2], 9, &mut top), 4_000);
+    assert_eq!(not_before(vec![throttled(), refused(Class::Transient, None)], 9, &mut top), 300_000);
+    let patience = Patience { rest: Duration::from_secs(12), ..PATIENCE };
+    let settled = settle(batch(1, 9, Some(99_000)), vec![throttled()], patience, &mut top);
+    assert_eq!(settled.settlement.retry.unwrap().not_before.as_millis(), 112_000, "its range rests");
 }
