@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::commands::{READY, unblock};
 use super::error::{CheckpointError, Fault, own_bug};
 use super::rows::{self, Count};
 use super::store::Store;
+use super::turns;
 use super::values::{Amount, ClaimedBatch, Claims, Counter, Retry, Settlement};
 use crate::model::{ActionId, Batch, Fate, Item, Key, Kind, Outcome, Phase, Record, Timestamp, VersionId};
 
@@ -41,6 +42,7 @@ pub(super) fn claim(
             set_batch_state(store, claimed.batch.id, READY)?;
             store.claimed.remove(&claimed.batch.id);
         }
+        store.count_fresh()?;
         return Err(fault);
     }
     for claimed in &batches {
@@ -75,39 +77,48 @@ fn take_due(
     Ok(())
 }
 
-/// Batches that were never tried: the ranges take turns, since neighbouring keys share a partition
-/// of the server, and within a range the oldest comes first. Resting ranges, in ascending order, lose
-/// their turn.
+/// Batches that were never tried, of ranges that do not rest, in the order of [`turns`].
 fn take_fresh(
     store: &mut Store,
     max_batches: usize,
     resting: &[i64],
     batches: &mut Vec<ClaimedBatch>,
 ) -> Result<(), Fault> {
-    let sql = "SELECT range_id, id FROM batch INDEXED BY batch_fresh \
-               WHERE state = 0 AND not_before_ms IS NULL AND range_id > ?1 ORDER BY range_id, id LIMIT 1";
-    // Each range that rests is passed once before every range that does not had its turn.
-    let mut passed = 0;
-    while batches.len() < max_batches && passed <= resting.len() {
-        let mut statement = store.connection.prepare_cached(sql)?;
-        let mut after = |range: i64| {
-            statement.query_row([range], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()
-        };
-        let found = match after(store.turn)? {
-            Some(found) => Some(found),
-            None => after(i64::MIN)?,
-        };
-        drop(statement);
-        let Some((range, id)) = found else { break };
-        store.turn = range;
-        if resting.binary_search(&range).is_ok() {
-            passed += 1;
-        } else {
-            passed = 0;
-            batches.push(hand_out(store, id)?);
+    while batches.len() < max_batches {
+        let ranges = store.ranges.iter_mut().map(|(id, books)| (*id, books));
+        let Some(range) = turns::next_range(ranges, |id| resting.binary_search(&id).is_err()) else { break };
+        match fresh_batch(store, range)? {
+            Some(id) => {
+                batches.push(hand_out(store, id)?);
+                add_fresh(store, range, -1);
+            }
+            None => store.count_fresh()?,
         }
     }
     Ok(())
+}
+
+/// The batch of a range whose turn it is.
+fn fresh_batch(store: &Store, range: i64) -> Result<Option<i64>, Fault> {
+    let sql = "SELECT min(id), max(id) FROM batch INDEXED BY batch_fresh \
+               WHERE state = 0 AND not_before_ms IS NULL AND range_id = ?1";
+    let ends = |row: &Row<'_>| Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?));
+    let ends = store.connection.prepare_cached(sql)?.query_row([range], ends)?;
+    let Some((oldest, newest)) = ends else { return Ok(None) };
+    let turn = store.ranges.get(&range).map_or(0, |books| books.turns);
+    let from = oldest + ((newest - oldest) as f64 * turns::place(turn)) as i64;
+    let sql = "SELECT min(id) FROM batch INDEXED BY batch_fresh \
+               WHERE state = 0 AND not_before_ms IS NULL AND range_id = ?1 AND id >= ?2";
+    let found: Option<i64> =
+        store.connection.prepare_cached(sql)?.query_row([range, from], |row| row.get(0))?;
+    Ok(found.or(Some(oldest)))
+}
+
+/// Notes that a range has more, or fewer, batches that are ready and were never tried.
+pub(super) fn add_fresh(store: &mut Store, range: i64, more: i64) {
+    if let Some(books) = store.ranges.get_mut(&range) {
+        books.fresh = books.fresh.saturating_add_signed(more);
+    }
 }
 
 fn hand_out(store: &mut Store, id: i64) -> Result<ClaimedBatch, Fault> {
@@ -169,6 +180,7 @@ pub(super) fn release(store: &mut Store, batch_ids: &[i64]) -> Result<(), Fault>
         set_batch_state(store, *id, READY)?;
         store.claimed.remove(id);
     }
+    store.count_fresh()?;
     store.totals.in_flight = store.totals.in_flight.less(amount);
     store.totals.pending += amount;
     Ok(())
@@ -239,7 +251,11 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
         insert_failure(store, stored.range, item, record)?;
     }
     match rest {
-        Some(payload) => keep_rest(store, &settlement, &payload)?,
+        Some(payload) => {
+            if keep_rest(store, &settlement, &payload)? {
+                add_fresh(store, stored.range, 1);
+            }
+        }
         None => delete_batch(store, id)?,
     }
     store.updated = store.updated.max(Some(settlement.at));
@@ -356,8 +372,9 @@ impl<'a> Planned<'a> {
     }
 }
 
-/// Puts the items that have no outcome yet in the place of the batch's items.
-fn keep_rest(store: &Store, settlement: &Settlement, payload: &[u8]) -> Result<(), Fault> {
+/// Puts the items that have no outcome yet in the place of the batch's items. Tells whether the batch
+/// counts as never tried.
+fn keep_rest(store: &Store, settlement: &Settlement, payload: &[u8]) -> Result<bool, Fault> {
     let amount = Amount::of_all(&settlement.remaining);
     let (id, epoch) = (settlement.batch, Count(store.epoch));
     let (versions, bytes) = (Count(amount.versions), Count(amount.bytes));
@@ -377,7 +394,8 @@ fn keep_rest(store: &Store, settlement: &Settlement, payload: &[u8]) -> Result<(
     }
     let sql = "UPDATE payload SET data = ?2 WHERE batch_id = ?1";
     store.connection.prepare_cached(sql)?.execute(params![id, payload])?;
-    Ok(())
+    let sql = "SELECT not_before_ms IS NULL FROM batch WHERE id = ?1";
+    Ok(store.connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
 }
 
 fn delete_batch(store: &Store, id: i64) -> Result<(), Fault> {

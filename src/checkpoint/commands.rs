@@ -12,6 +12,7 @@ use super::values::{
 };
 use crate::model::{Item, Key, Kind, Phase, VersionId};
 
+use super::batches::add_fresh;
 pub(super) use super::batches::{Wanted, claim, maybe_sent, note_granted, release, settle};
 
 /// A batch that may be handed out.
@@ -216,6 +217,9 @@ fn check_page(store: &Store, page: &PageCommit) -> Result<RangeBooks, Fault> {
         elder_tails: elders.map(|tail| tail.seq).collect(),
         done: range.done,
         has_failures: old.has_failures,
+        fresh: old.fresh + page.batches.iter().filter(|batch| !is_blocked(batch)).count() as u64,
+        points: old.points,
+        turns: old.turns,
     })
 }
 
@@ -320,13 +324,15 @@ fn write_tails(store: &Store, range: &RangeRow, payloads: &[Vec<u8>]) -> Result<
     Ok(())
 }
 
+/// Whether a new batch must wait for its elders.
+const fn is_blocked(batch: &NewBatch) -> bool {
+    matches!((batch.phase, batch.after_seq), (Phase::Latest, Some(_)))
+}
+
 /// Every new batch of latest items begins blocked; [`unblock`] follows in the same transaction.
 fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> Result<i64, Fault> {
     let amount = Amount::of_all(&batch.items);
-    let (state, after) = match (batch.phase, batch.after_seq) {
-        (Phase::Latest, Some(after)) => (BLOCKED, Some(after)),
-        (_, after) => (READY, after),
-    };
+    let state = if is_blocked(batch) { BLOCKED } else { READY };
     let sql = "INSERT INTO batch (range_id, phase, action, seq, after_seq, n, bytes, state, epoch) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let id = store.connection.prepare_cached(sql)?.insert(params![
@@ -334,7 +340,7 @@ fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> 
         phase_number(batch.phase),
         batch.action.0,
         Count(batch.seq),
-        after.map(Count),
+        batch.after_seq.map(Count),
         Count(amount.versions),
         Count(amount.bytes),
         state,
@@ -347,7 +353,7 @@ fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> 
 
 /// Makes the batches of latest items ready whose elders are all settled. A number once passed never
 /// comes back, so each batch is touched here once.
-pub(super) fn unblock(store: &Store, range: i64) -> Result<(), Fault> {
+pub(super) fn unblock(store: &mut Store, range: i64) -> Result<(), Fault> {
     let sql = "SELECT seq FROM batch INDEXED BY batch_elders WHERE phase = 0 AND range_id = ?1 \
                ORDER BY seq LIMIT 1";
     let stored: Option<Count> =
@@ -357,7 +363,8 @@ pub(super) fn unblock(store: &Store, range: i64) -> Result<(), Fault> {
     let sql = "UPDATE batch INDEXED BY batch_blocked SET state = 0 \
                WHERE state = 2 AND range_id = ?1 AND after_seq < ?2";
     let limit = first_open.map_or(Count(u64::MAX), Count);
-    store.connection.prepare_cached(sql)?.execute(params![range, limit])?;
+    let unblocked = store.connection.prepare_cached(sql)?.execute(params![range, limit])?;
+    add_fresh(store, range, unblocked.cast_signed() as i64);
     Ok(())
 }
 

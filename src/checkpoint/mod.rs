@@ -30,6 +30,7 @@ mod schema;
 mod snapshot;
 mod state_dir;
 mod store;
+mod turns;
 mod values;
 mod writer;
 

@@ -38,6 +38,12 @@ pub(super) struct RangeBooks {
     pub(super) done: bool,
     /// Whether an item of the range failed or was skipped.
     pub(super) has_failures: bool,
+    /// Batches that are ready and were never tried.
+    pub(super) fresh: u64,
+    /// See [`super::turns`].
+    pub(super) points: i64,
+    /// Turns the range has had.
+    pub(super) turns: u64,
 }
 
 /// Connection, journal, books.
@@ -50,8 +56,6 @@ pub(super) struct Store {
     pub(super) totals: Totals,
     pub(super) ranges: HashMap<i64, RangeBooks>,
     pub(super) samples: BTreeMap<RuleId, u64>,
-    /// The range that the last fresh batch was taken from.
-    pub(super) turn: i64,
     /// The batches that are handed out, so that settling one need not decode it again.
     pub(super) claimed: HashMap<i64, Batch>,
     /// The items of batches that were planned just now, as many as [`FRESH_BATCHES_MAX`]: most are
@@ -90,7 +94,6 @@ impl Store {
             totals: Totals::default(),
             ranges: HashMap::new(),
             samples: BTreeMap::new(),
-            turn: 0,
             claimed: HashMap::new(),
             fresh: HashMap::new(),
             guard: None,
@@ -145,7 +148,7 @@ impl Store {
         }
         connection.execute_batch("COMMIT")?;
         let samples = samples_per_rule(&connection)?;
-        Ok(Self {
+        let mut store = Self {
             connection,
             codec,
             path: path.to_owned(),
@@ -154,7 +157,6 @@ impl Store {
             totals,
             ranges,
             samples,
-            turn: 0,
             claimed: HashMap::new(),
             fresh: HashMap::new(),
             guard: None,
@@ -165,7 +167,25 @@ impl Store {
             updated: None,
             dirty_amounts: BTreeSet::new(),
             dirty_requests: BTreeSet::new(),
-        })
+        };
+        store.count_fresh()?;
+        Ok(store)
+    }
+
+    /// Counts the batches of each range that are ready and were never tried.
+    pub(super) fn count_fresh(&mut self) -> Result<(), Fault> {
+        self.ranges.values_mut().for_each(|books| books.fresh = 0);
+        let sql = "SELECT range_id, count(*) FROM batch INDEXED BY batch_fresh \
+                   WHERE state = 0 AND not_before_ms IS NULL GROUP BY range_id";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (range, count): (i64, Count) = (row.get(0)?, row.get(1)?);
+            if let Some(books) = self.ranges.get_mut(&range) {
+                books.fresh = count.0;
+            }
+        }
+        Ok(())
     }
 
     /// Looks at the disk, begins a transaction, and makes sure that nobody else opened the file for writing since.
@@ -298,6 +318,13 @@ impl Store {
     fn compare_books(&self) -> Result<(), Fault> {
         let bug = |what| Fault::Fatal(CheckpointError::bug(what));
         self.totals.check().map_err(bug)?;
+        let sql =
+            "SELECT count(*) FROM batch INDEXED BY batch_fresh WHERE state = 0 AND not_before_ms IS NULL";
+        let fresh: Count = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let booked: u64 = self.ranges.values().map(|books| books.fresh).sum();
+        if fresh.0 != booked {
+            return Err(bug(format!("{} batches were never tried, the books have {booked}", fresh.0)));
+        }
         let (found, kept) = (rows::places(&self.connection)?, places_of(&self.totals));
         if found != kept {
             return Err(bug(format!("the rows hold {found:?}, the books {kept:?}")));
@@ -357,6 +384,7 @@ fn range_books(connection: &Connection, codec: &mut Codec) -> Result<HashMap<i64
             elder_tails: elders.map(|tail| tail.seq).collect(),
             done: row.done,
             has_failures: failed.query_row([row.id], |row| row.get(0))?,
+            ..RangeBooks::default()
         };
         books.insert(row.id, book);
     }

@@ -66,6 +66,8 @@ const FUTILE_CUTS_MAX: u32 = 5;
 const REQUEST_SECS: f64 = 0.03;
 /// Least keys of a request by that rule.
 const REQUEST_KEYS_MIN: f64 = 50.0;
+/// Keys of a request once slow start has come far: small ones by the thousand cost both sides time.
+const REQUEST_KEYS_FAST: f64 = 250.0;
 /// Most keys of a DeleteObjects request.
 const REQUEST_KEYS_MAX: f64 = 1_000.0;
 /// Time at the rate that may be caught up on, since timers are coarse.
@@ -213,7 +215,12 @@ impl Adaptive {
         let rate = self.keys_per_second();
         // Fewer would need more requests in flight than there may be.
         let least = rate * self.latency_secs / (0.85 * f64::from(self.in_flight_max));
-        let wanted = (rate * REQUEST_SECS).max(REQUEST_KEYS_MIN).min(self.request_keys).max(least);
+        let most = if self.phase == Phase::SlowStart && self.paused_until.is_some() {
+            self.request_keys.max(REQUEST_KEYS_FAST)
+        } else {
+            self.request_keys
+        };
+        let wanted = (rate * REQUEST_SECS).max(REQUEST_KEYS_MIN).min(most).max(least);
         wanted.clamp(1.0, REQUEST_KEYS_MAX) as usize
     }
 

@@ -70,7 +70,6 @@ struct Model {
     kept: u64,
     planned: u64,
     next_id: i64,
-    turn: i64,
     now: i64,
     keys: u64,
 }
@@ -97,27 +96,23 @@ impl Model {
         !open_batch && !open_tail
     }
 
-    /// What a claim must answer.
-    fn claim(&mut self, max: usize) -> (Vec<ModelBatch>, Option<i64>) {
+    /// Takes note of a claim of at most `max` batches, and checks that it may answer these ids: what is
+    /// due first, in order, and then any that were never tried, as many as there are.
+    fn claim(&mut self, max: usize, answered: &[i64]) -> (Vec<ModelBatch>, Option<i64>) {
+        let ready: Vec<_> = self.batches.iter().filter(|batch| self.is_ready(batch)).collect();
+        let mut due: Vec<_> = ready.iter().filter_map(|batch| Some((batch.not_before?, batch.id))).collect();
+        due.sort_unstable();
+        due.truncate(max);
+        let fresh: Vec<i64> =
+            ready.iter().filter(|batch| batch.not_before.is_none()).map(|batch| batch.id).collect();
+        assert_eq!(answered.len(), max.min(due.len() + fresh.len()), "of {due:?} and {fresh:?}");
+        let (first, rest) = answered.split_at(due.len());
+        assert_eq!(first, due.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+        assert!(rest.iter().all(|id| fresh.contains(id)), "{rest:?} of {fresh:?}");
         let mut taken = Vec::new();
-        while taken.len() < max {
-            let ready: Vec<_> = self.batches.iter().filter(|batch| self.is_ready(batch)).collect();
-            let due = ready.iter().filter_map(|batch| Some((batch.not_before?, batch.id))).min();
-            let fresh = |after: i64| {
-                let fresh = ready.iter().filter(|batch| batch.not_before.is_none() && batch.range > after);
-                fresh.map(|batch| (batch.range, batch.id)).min()
-            };
-            let id = match due {
-                Some((_, id)) => id,
-                None => match fresh(self.turn).or_else(|| fresh(i64::MIN)) {
-                    Some((range, id)) => {
-                        self.turn = range;
-                        id
-                    }
-                    None => break,
-                },
-            };
-            let batch = self.batches.iter_mut().find(|batch| batch.id == id).unwrap();
+        for id in answered {
+            let batch = self.batches.iter_mut().find(|batch| batch.id == *id).unwrap();
+            assert!(!batch.is_claimed, "{id} is handed out twice");
             batch.is_claimed = true;
             taken.push(batch.clone());
         }
@@ -267,10 +262,9 @@ impl World {
 
     async fn claim(&mut self, max: usize, wait: i64) {
         self.model.now += wait;
-        let (expected, next_ready) = self.model.claim(max);
         let claims = self.checkpoint.claim(max, at(self.model.now)).await.unwrap();
-        let ids = |batches: &[ClaimedBatch]| batches.iter().map(|it| it.batch.id).collect::<Vec<_>>();
-        assert_eq!(ids(&claims.batches), expected.iter().map(|batch| batch.id).collect::<Vec<_>>());
+        let ids: Vec<i64> = claims.batches.iter().map(|claimed| claimed.batch.id).collect();
+        let (expected, next_ready) = self.model.claim(max, &ids);
         for (found, batch) in claims.batches.iter().zip(&expected) {
             assert_eq!(found.batch.items, batch.items);
             assert_eq!((found.batch.range, found.batch.phase), (batch.range, batch.phase));
@@ -328,7 +322,6 @@ impl World {
         self.checkpoint = Checkpoint::open(&self.path(), self.journal.boxed()).unwrap();
         assert_eq!(self.checkpoint.epoch(), u64::from(self.openings) + 1);
         assert_eq!(self.checkpoint.ranges().await.unwrap(), self.model.ranges);
-        self.model.turn = 0;
         for batch in &mut self.model.batches {
             batch.is_claimed = false;
             // The time that no process worked counts for no item.
