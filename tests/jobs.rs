@@ -103,7 +103,7 @@ fn noncurrent_versions_go_by_their_successor_and_their_rank() {
     use Kind::Version as V;
     let job = load("noncurrent-30d-keep-3.yaml");
     assert_eq!(job.limits.versions_per_second, Some(3_000));
-    assert_eq!((job.limits.concurrency, job.limits.list_concurrency), (32, 16));
+    assert_eq!((job.limits.concurrency, job.limits.list_concurrency), (32, 8));
     assert_eq!(job.budget.max_share, Some(0.8));
     assert_eq!(job.budget.deadline, Some(Duration::from_secs(4 * 3_600)));
     let entries = [

@@ -20,7 +20,8 @@ const VERSIONS_PER_KEY: u64 = 4;
 /// Noon of 1 January 2025.
 const BEGAN: Timestamp = Timestamp::from_millis(1_735_732_800_000);
 
-const REQUEST: ListVersions<'static> = ListVersions { prefix: b"", from: None, page_size: 1000 };
+const REQUEST: ListVersions<'static> =
+    ListVersions { prefix: b"", from: None, page_size: 1000, wants_data: false };
 
 /// Rules of the kind that people write: something stays, old versions and markers go.
 const JOB: &str = "

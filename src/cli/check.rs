@@ -58,7 +58,7 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
         lines.push("warning: MFA Delete is on, but an action of the job has no `mfa:`".into());
     }
     let prefix = job.scope.prefixes.first().map_or(&[][..], |prefix| prefix.as_bytes());
-    let request = ListVersions { prefix, from: None, page_size: 1 };
+    let request = ListVersions { prefix, from: None, page_size: 1, wants_data: false };
     client.list_versions(&request).await.map_err(|error| ending_of_s3(&error))?;
     lines.push("versions can be listed; whether they may be deleted shows only when one is".into());
     Ok(lines)

@@ -276,7 +276,12 @@ fn seen_of(page: &Page) -> Seen {
 
 /// A page; tries as long as the run goes on.
 async fn fetch(ctx: &Context, prefix: &Key, from: Option<&Marker>) -> Option<Page> {
-    let request = ListVersions { prefix: prefix.as_bytes(), from, page_size: ctx.job.scope.page_size };
+    let request = ListVersions {
+        prefix: prefix.as_bytes(),
+        from,
+        page_size: ctx.job.scope.page_size,
+        wants_data: ctx.rules.need_texts(),
+    };
     let began = ctx.now();
     for round in 1.. {
         let answer = ctx

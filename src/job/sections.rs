@@ -15,7 +15,7 @@ use super::yaml::At;
 
 const CONCURRENCY_MAX: u64 = 1_024;
 const CONCURRENCY_DEFAULT: u16 = 32;
-const LIST_CONCURRENCY_DEFAULT: u16 = 16;
+const LIST_CONCURRENCY_DEFAULT: u16 = 8;
 /// AWS answers at most 1,000 entries a page, whatever is asked for.
 const PAGE_SIZE_MAX: u64 = 1_000;
 const GIVE_UP_AFTER_DEFAULT: Duration = Duration::from_secs(6 * 3_600);

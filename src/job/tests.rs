@@ -45,7 +45,7 @@ fn the_least_job_has_the_defaults() {
     let job = good(MINIMAL);
     assert_eq!(job.scope, Scope::default());
     assert_eq!(job.scope.prefixes, [Key::default()]);
-    assert_eq!((job.scope.page_size, job.limits.concurrency, job.limits.list_concurrency), (1000, 32, 16));
+    assert_eq!((job.scope.page_size, job.limits.concurrency, job.limits.list_concurrency), (1000, 32, 8));
     assert_eq!(job.retry.give_up_after, Duration::from_secs(6 * 3600));
     assert_eq!(job.bucket.endpoint, Endpoint::Aws);
     assert_eq!(job.report.audit, Audit::Full);

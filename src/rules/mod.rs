@@ -99,6 +99,15 @@ pub struct Rules {
     pub policy: Policy,
 }
 
+impl Rules {
+    /// Whether a rule asks for an ETag or a storage class.
+    pub fn need_texts(&self) -> bool {
+        let asks =
+            |rule: &Rule| !rule.conditions.etag.is_empty() || !rule.conditions.storage_class.is_empty();
+        self.rules.iter().any(asks)
+    }
+}
+
 /// An entry with what becomes of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decided {

@@ -45,6 +45,8 @@ pub struct ListVersions<'a> {
     pub from: Option<&'a Marker>,
     /// How many entries the page may have, 1 to 1,000; what lies outside is moved to the limit.
     pub page_size: u16,
+    /// Whether ETag and storage class are wanted. A page without them takes a fifth less memory.
+    pub wants_data: bool,
 }
 
 impl ListVersions<'_> {
@@ -109,7 +111,7 @@ impl Client {
     async fn probe_plus(&self, request: &ListVersions<'_>) -> Result<Plus, S3Error> {
         let mut prefix = request.prefix.to_vec();
         prefix.extend_from_slice(b"+ ");
-        let probe = ListVersions { prefix: &prefix, from: None, page_size: 1 };
+        let probe = ListVersions { prefix: &prefix, from: None, page_size: 1, wants_data: false };
         let plus = match self.attempt(&self.list_call(&probe)).await {
             Ok(answer) => plus_of_echo(&answer),
             // A policy can bind listing to the job's own prefix.
@@ -123,7 +125,7 @@ impl Client {
 
 /// A server that writes the plus as it is, means it; what AWS documents holds otherwise.
 fn plus_of_echo(answer: &Answer) -> Plus {
-    let echo = Raw::of(&answer.body).ok().and_then(|raw| raw.prefix).unwrap_or_default();
+    let echo = Raw::of(&answer.body, false).ok().and_then(|raw| raw.prefix).unwrap_or_default();
     if echo.ends_with("+%20") { Plus::Literal } else { Plus::Space }
 }
 
@@ -181,11 +183,15 @@ struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn of(body: &'a [u8]) -> Result<Self, BadXml> {
-        read_xml(body, Self::read, Self::read)
+    fn of(body: &'a [u8], wants_data: bool) -> Result<Self, BadXml> {
+        read_xml(
+            body,
+            |document| Self::read(document, wants_data),
+            |document| Self::read(document, wants_data),
+        )
     }
 
-    fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
+    fn read(document: &mut impl Elements<'a>, wants_data: bool) -> Result<Self, BadXml> {
         if document.root() != "ListVersionsResult" {
             return Err("the root element is not ListVersionsResult".into());
         }
@@ -197,7 +203,7 @@ impl<'a> Raw<'a> {
                     if raw.entries.len() == usize::from(ENTRIES_MAX) {
                         return Err("more than 1,000 entries".into());
                     }
-                    raw.entries.push(RawEntry::read(document, kind)?);
+                    raw.entries.push(RawEntry::read(document, kind, wants_data)?);
                     continue;
                 }
                 // Keys would hide behind it, and no delimiter was sent.
@@ -225,7 +231,7 @@ impl<'a> Raw<'a> {
 }
 
 impl<'a> RawEntry<'a> {
-    fn read(document: &mut impl Elements<'a>, kind: Kind) -> Result<Self, BadXml> {
+    fn read(document: &mut impl Elements<'a>, kind: Kind, wants_data: bool) -> Result<Self, BadXml> {
         let (mut key, mut id, mut is_latest, mut last_modified) = (None, None, None, None);
         let (mut size, mut etag, mut storage_class) = (None, None, None);
         while let Some(start) = document.child()? {
@@ -235,8 +241,8 @@ impl<'a> RawEntry<'a> {
                 "IsLatest" => &mut is_latest,
                 "LastModified" => &mut last_modified,
                 "Size" => &mut size,
-                "StorageClass" => &mut storage_class,
-                "ETag" => {
+                "StorageClass" if wants_data => &mut storage_class,
+                "ETag" if wants_data => {
                     if etag.replace(document.raw_text()?).is_some() {
                         return Err("an element twice".into());
                     }
@@ -373,7 +379,7 @@ impl ListVersions<'_> {
 
 /// Reads a page and holds it against the request. `plus` is what is known of the server.
 fn parse(body: &[u8], asked: &Asked<'_>, plus: Option<Plus>) -> Result<Page, Fault> {
-    let mut raw = Raw::of(body)?;
+    let mut raw = Raw::of(body, asked.request.wants_data)?;
     let encoding = encoding_of(&raw, asked, plus)?;
     check_echoes(&raw, asked)?;
     let truncated = raw.is_truncated.as_deref().and_then(flag).ok_or("IsTruncated is missing")?;

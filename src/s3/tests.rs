@@ -151,7 +151,8 @@ fn s3_error(status: &str, code: &str) -> Step {
 const EMPTY_PAGE: &str =
     "<ListVersionsResult><Name>logs</Name><IsTruncated>false</IsTruncated></ListVersionsResult>";
 const ENABLED: &str = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-const WHOLE_BUCKET: ListVersions<'static> = ListVersions { prefix: b"", from: None, page_size: 1000 };
+const WHOLE_BUCKET: ListVersions<'static> =
+    ListVersions { prefix: b"", from: None, page_size: 1000, wants_data: true };
 
 fn item(key: &str, id: &str) -> Item {
     Item {
@@ -182,7 +183,8 @@ async fn a_listing_on_the_wire() {
     config.request_payer = true;
     let client = Client::new(config).await.expect("a client");
     let from = Marker { key: Key::from("lögs/a+b"), version_id: VersionId::new("v/1") };
-    let request = ListVersions { prefix: "lögs/".as_bytes(), from: Some(&from), page_size: 10 };
+    let request =
+        ListVersions { prefix: "lögs/".as_bytes(), from: Some(&from), page_size: 10, wants_data: true };
     client.list_versions(&request).await.expect("a page");
     let [seen] = script.seen().try_into().expect("one request");
     assert_eq!(

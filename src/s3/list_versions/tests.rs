@@ -24,7 +24,7 @@ const AWS_PAGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
 <StorageClass>STANDARD</StorageClass></Version></ListVersionsResult>";
 
 fn request<'a>(prefix: &'a [u8], from: Option<&'a Marker>) -> ListVersions<'a> {
-    ListVersions { prefix, from, page_size: 1000 }
+    ListVersions { prefix, from, page_size: 1000, wants_data: true }
 }
 
 fn read_from(body: &str, prefix: &str, from: Option<&Marker>, plus: Option<Plus>) -> Result<Page, Fault> {
@@ -262,13 +262,13 @@ fn a_body_from_elsewhere_is_read_as_strictly_as_an_answer() {
 #[test]
 fn the_query_is_encoded_strictly_and_never_sends_a_version_id_alone() {
     let from = marker("k+1/ü", Some("null"));
-    let request = ListVersions { prefix: b"k 1", from: Some(&from), page_size: 0 };
+    let request = ListVersions { prefix: b"k 1", from: Some(&from), page_size: 0, wants_data: true };
     assert_eq!(
         request.query(),
         "encoding-type=url&key-marker=k%2B1%2F%C3%BC&max-keys=1&prefix=k%201&version-id-marker=null&versions="
     );
     let from = marker("", Some("v"));
-    let request = ListVersions { prefix: b"", from: Some(&from), page_size: 5000 };
+    let request = ListVersions { prefix: b"", from: Some(&from), page_size: 5000, wants_data: true };
     assert_eq!(request.query(), "encoding-type=url&max-keys=1000&versions=");
 }
 
@@ -289,5 +289,17 @@ proptest! {
         body[at] = byte;
         let request = request(b"a", None);
         let _ = parse(&body, &Asked { bucket: Some("logs"), request: &request }, None);
+    }
+}
+
+#[test]
+fn etag_and_storage_class_are_told_where_they_are_wanted() {
+    for wants_data in [true, false] {
+        let request = ListVersions { wants_data, ..request(b"a", None) };
+        let asked = Asked { bucket: Some("logs"), request: &request };
+        let page = parse(AWS_PAGE.as_bytes(), &asked, None).unwrap();
+        let told: Vec<_> = page.versions.iter().map(|entry| (&entry.etag, &entry.storage_class)).collect();
+        assert_eq!(told.iter().any(|(etag, _)| etag.is_some()), wants_data, "{told:?}");
+        assert_eq!(told.iter().any(|(_, class)| class.is_some()), wants_data, "{told:?}");
     }
 }
