@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
-use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow, Receipt, Split};
+use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow, Receipt, Slot, Split};
 use crate::job::Audit;
 use crate::model::{Class, Key, Marker, Page};
 use crate::retry::{self, Durable};
@@ -212,13 +212,7 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
         page.versions.iter().map(|version| &version.key).filter(|key| **key > probe.at).min().cloned();
     let found = Found { first, is_truncated: page.next.is_some() };
     let seen = seen_of(&page);
-    let slot = match ctx.checkpoint.reserve().await {
-        Ok(slot) => slot,
-        Err(error) => {
-            ctx.checkpoint_failed(&error);
-            return None;
-        }
-    };
+    let slot = reserve(ctx).await?;
     // The range that holds the point may be divided, or done, while its lock is waited for.
     let victim = loop {
         let home = locked(&listing.ranges).home(&probe.scope, &probe.at);
@@ -249,6 +243,11 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
     drop((victim_lock, new_lock));
     listing.bump(ctx);
     handed.committed(ctx, receipt.committed().await).then_some(Some(range))
+}
+
+/// A place among the checkpoint's commands; `None` where it takes none any more, which ends the run.
+async fn reserve(ctx: &Context) -> Option<Slot> {
+    ctx.checkpoint.reserve().await.map_err(|error| ctx.checkpoint_failed(&error)).ok()
 }
 
 /// Lists the names below a level, for where to divide: what is not known does no harm.
@@ -365,13 +364,7 @@ async fn commit(
     limit_left: Option<u64>,
 ) -> Option<(RangeRow, (Handed, Receipt))> {
     let seen = seen_of(&page);
-    let slot = match ctx.checkpoint.reserve().await {
-        Ok(slot) => slot,
-        Err(error) => {
-            ctx.checkpoint_failed(&error);
-            return None;
-        }
-    };
+    let slot = reserve(ctx).await?;
     let lock = listing.lock(range.id).await;
     range.hi = locked(&listing.ranges).hi(range.id);
     let planned = plan(ctx, range, page, limit_left)?;
