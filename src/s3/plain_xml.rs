@@ -211,7 +211,7 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
             let is_text = self.rest.as_bytes()[length..].starts_with(b"</");
             if is_text {
                 // An entity that does not exist makes the document void, wherever it stands.
-                self.raw_text()?.resolved()?;
+                self.raw_text()?.check()?;
             } else {
                 self.child()?;
             }

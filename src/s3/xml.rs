@@ -45,10 +45,24 @@ impl<'a> RawText<'a> {
         Ok(Cow::Owned(text.into_owned()))
     }
 
-    /// Appends the text. ETags are the one text of a page that servers escape: a `&quot;` at either end.
+    /// The text between a `&quot;` at either end, where those are its only entities. ETags are the one
+    /// text of a page that servers escape.
+    fn quoted(&self) -> Option<&str> {
+        let bare = self.text.strip_prefix("&quot;")?.strip_suffix("&quot;")?;
+        (self.is_escaped && memchr::memchr(b'&', bare.as_bytes()).is_none()).then_some(bare)
+    }
+
+    /// Finds entities that do not exist.
+    pub(super) fn check(&self) -> Result<(), BadXml> {
+        if !self.is_escaped || self.quoted().is_some() {
+            return Ok(());
+        }
+        self.clone().resolved().map(|_| ())
+    }
+
+    /// Appends the text.
     pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), BadXml> {
-        let bare = self.text.strip_prefix("&quot;").and_then(|text| text.strip_suffix("&quot;"));
-        match bare.filter(|bare| self.is_escaped && !bare.contains('&')) {
+        match self.quoted() {
             Some(bare) => {
                 out.push(b'"');
                 out.extend_from_slice(bare.as_bytes());
