@@ -100,8 +100,11 @@ fn take_fresh(
 
 /// The batch of a range whose turn it is.
 fn fresh_batch(store: &Store, range: i64) -> Result<Option<i64>, Fault> {
-    let sql = "SELECT min(id), max(id) FROM batch INDEXED BY batch_fresh \
-               WHERE state = 0 AND not_before_ms IS NULL AND range_id = ?1";
+    // One query each: SQLite finds an end by the index only where it is all that is asked for.
+    let sql = "SELECT (SELECT min(id) FROM batch INDEXED BY batch_fresh \
+                       WHERE state = 0 AND not_before_ms IS NULL AND range_id = ?1), \
+                      (SELECT max(id) FROM batch INDEXED BY batch_fresh \
+                       WHERE state = 0 AND not_before_ms IS NULL AND range_id = ?1)";
     let ends = |row: &Row<'_>| Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?));
     let ends = store.connection.prepare_cached(sql)?.query_row([range], ends)?;
     let Some((oldest, newest)) = ends else { return Ok(None) };

@@ -21,6 +21,9 @@ use crate::model::{Batch, Item, Journal, Phase, Record, RuleId, Timestamp};
 
 /// Pages of a file that is left as it is at the end of its run: a megabyte.
 const PAGES_LEFT_MAX: i64 = 256;
+/// Most pages in use of a file that is written anew at the end of its run, which takes so much memory:
+/// 16 megabytes.
+const PAGES_ANEW_MAX: i64 = 4096;
 /// How many batches are kept in memory between their planning and their being handed out.
 pub(super) const FRESH_BATCHES_MAX: usize = 16;
 
@@ -278,18 +281,20 @@ impl Store {
         marked.map_err(|fault| named(fault, &path))?;
         let failed = |error| CheckpointError::sqlite(&path, error);
         if self.is_mostly_empty().map_err(failed)? {
-            // Ended runs are kept. One that cannot be made smaller, for want of room, is none the worse.
+            // Files of former runs are kept. One that cannot be made smaller, for want of room, is none
+            // the worse.
             let _ = self.connection.execute_batch("VACUUM");
         }
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
         self.connection.close().map_err(|(_, error)| failed(error))
     }
 
-    /// Whether most of the file was in use once and is not any more.
+    /// Whether most of the file was in use once and is not any more, and so little is left that it can
+    /// be written anew in memory.
     fn is_mostly_empty(&self) -> rusqlite::Result<bool> {
         let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let (free, all) = (number("freelist_count")?, number("page_count")?);
-        Ok(all > PAGES_LEFT_MAX && free > all / 2)
+        Ok(all > PAGES_LEFT_MAX && free > all / 2 && all - free <= PAGES_ANEW_MAX)
     }
 
     fn write_totals(&mut self) -> Result<(), Fault> {

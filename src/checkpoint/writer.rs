@@ -200,7 +200,7 @@ impl Checkpoint {
     }
 
     /// Hands out batches that may be sent at `now`: batches that are due for another try first,
-    /// then new ones, oldest first within a range, the ranges taking turns. A batch of latest items
+    /// then new ones, the ranges taking turns, each all over its keys. A batch of latest items
     /// is handed out only after all batches of its elders are settled.
     ///
     /// # Errors

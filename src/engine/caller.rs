@@ -99,6 +99,11 @@ impl Caller {
         self.in_hand.load(Ordering::Acquire) < self.pace.writes_in_flight_max()
     }
 
+    /// Whether no worker has a batch.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_hand.load(Ordering::Acquire) == 0
+    }
+
     /// A worker gets a batch.
     pub(super) fn takes_batch(&self) {
         self.in_hand.fetch_add(1, Ordering::AcqRel);

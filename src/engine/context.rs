@@ -49,6 +49,8 @@ pub(super) struct Context {
     pub(super) listing_done: AtomicBool,
     /// Listers that wait for deletions.
     pub(super) planners_paused: AtomicU64,
+    /// Nothing that is planned can be handed out, nothing is in hand, and nothing will be due later.
+    pub(super) starved: AtomicBool,
     /// Bumped whenever a page or a settlement is committed, or listing ends.
     pub(super) moved: watch::Sender<u64>,
 }

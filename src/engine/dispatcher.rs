@@ -70,6 +70,10 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         if listing_done && open == 0 {
             return;
         }
+        let starved = batches.is_empty() && next_ready.is_none() && aside.is_empty() && ctx.caller.is_idle();
+        if ctx.starved.swap(starved, Ordering::AcqRel) != starved && starved {
+            ctx.bump();
+        }
         let mut has_moved = false;
         let mut unsent = Vec::new();
         for batch in batches.into_iter().chain(std::mem::take(&mut aside)) {

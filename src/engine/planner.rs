@@ -224,10 +224,14 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
     };
     let home = victim.as_ref().map(|(id, _)| *id);
     let verdict = locked(&listing.ranges).verdict(probe, home, &found);
-    let (Some((victim, victim_lock)), Verdict::Split { hi }) = (victim, verdict) else {
-        listing.land(probe, home, &found);
-        listing.bump(ctx);
-        return Some(None);
+    let (hi, victim, victim_lock) = match (verdict, victim) {
+        (Verdict::Split { hi }, Some((victim, lock))) => (hi, victim, lock),
+        (_, victim) => {
+            listing.land(probe, home, &found);
+            drop(victim);
+            listing.bump(ctx);
+            return Some(None);
+        }
     };
     // The victim keeps its end until the page is planned: a page that cannot be taken changes nothing.
     let part = NewRange { prefix: probe.scope.clone(), lo: Some(probe.at.clone()), hi };
@@ -441,7 +445,9 @@ async fn wait_for_room(ctx: &Context) {
     ctx.planners_paused.fetch_add(1, Atomic::AcqRel);
     ctx.caller.metrics.planner_paused(true);
     ctx.bump();
-    while ctx.pending.load(Atomic::Acquire) > PENDING_HIGH_WATER / 2 && ctx.stop.level() == Level::Run {
+    while must_wait(ctx.pending.load(Atomic::Acquire), ctx.starved.load(Atomic::Acquire))
+        && ctx.stop.level() == Level::Run
+    {
         tokio::select! {
             changed = moved.changed() => if changed.is_err() { break },
             () = ctx.stop.reached(Level::Drain) => {}
@@ -449,6 +455,13 @@ async fn wait_for_room(ctx: &Context) {
     }
     let before = ctx.planners_paused.fetch_sub(1, Atomic::AcqRel);
     ctx.caller.metrics.planner_paused(before > 1);
+}
+
+/// Whether listing that paused at the high-water mark still pauses. Some of what is planned can only be
+/// released by more listing: batches that are not full, and latest items that wait for such a batch of
+/// their elders. Where nothing else is left, listing goes on, page by page.
+const fn must_wait(pending: u64, starved: bool) -> bool {
+    pending > PENDING_HIGH_WATER / 2 && !starved
 }
 
 #[cfg(test)]

@@ -143,6 +143,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         listing_done: AtomicBool::new(!list),
         in_vain: AtomicU32::new(0),
         planners_paused: AtomicU64::new(0),
+        starved: AtomicBool::new(false),
         moved: watch::Sender::new(0),
         job,
     });

@@ -361,3 +361,10 @@ fn every_version_is_decided_exactly_once() {
     println!("{decided} versions, {splits} splits, {crashes} crashes");
     assert!(splits > 2_000 && crashes > 100, "{splits} splits, {crashes} crashes: this says little");
 }
+
+#[test]
+fn listing_pauses_at_the_mark_unless_nothing_else_can_go_on() {
+    let half = PENDING_HIGH_WATER / 2;
+    assert!(must_wait(half + 1, false) && !must_wait(half, false));
+    assert!(!must_wait(PENDING_HIGH_WATER, true), "only more listing releases what waits");
+}

@@ -28,7 +28,7 @@ mod opening;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::Key;
-use crate::rules::begins_alike;
+use crate::rules::{begins_alike, ends_alike};
 
 use frame::{Frame, between, shared};
 
@@ -399,7 +399,10 @@ impl Ranges {
         let live = home.filter(|_| home == victim).and_then(|id| self.live.get(&id));
         let Some(live) = live else { return Verdict::Late };
         match &found.first {
-            Some(first) if live.hi.as_ref().is_some_and(|hi| first > hi) => Verdict::Empty,
+            Some(first) if live.hi.as_ref().is_some_and(|hi| first > hi) => {
+                // In an order that is not that of bytes, keys before the end may follow one behind it.
+                if live.hi.as_ref().is_some_and(ends_alike) { Verdict::Empty } else { Verdict::Unproven }
+            }
             Some(_) => Verdict::Split { hi: live.hi.clone() },
             None if found.is_truncated => Verdict::Unproven,
             None => Verdict::Empty,
@@ -563,10 +566,13 @@ impl Ranges {
     /// The known boundary nearest to a position.
     fn hint<'a>(&'a self, piece: &Piece<'a>, target: f64, tolerance: f64) -> Option<&'a str> {
         let low = Key::from(piece.low);
+        // Hints of other prefixes lie behind, too.
+        let common = &piece.low[..piece.from];
         let inside = self
             .hints
             .range(low..)
             .map(text)
+            .take_while(|hint| hint.starts_with(common))
             .skip_while(|hint| *hint == piece.low)
             .take_while(|hint| piece.high.is_none_or(|high| *hint < high));
         let off = |hint: &str| (self.frame.position(hint, piece.from) - target).abs();

@@ -23,6 +23,9 @@ pub(super) struct Opening {
 pub(super) fn opening(frame: &Frame, scope: &str, first: &str, last: &str) -> Opening {
     let apart = shared(first, last).max(scope.len());
     let mut opening = Opening::default();
+    if !last.starts_with(scope) {
+        return opening;
+    }
     // The children of each level that the last key lies in: the delimiter at `at` ends one of them.
     for (at, _) in last.match_indices(DELIMITER).filter(|(at, _)| *at >= scope.len()) {
         let parent = last[..at].rfind(DELIMITER).map_or(0, |before| before + 1).max(scope.len());

@@ -360,6 +360,30 @@ fn many_short_ranges_are_not_worth_looking_into() {
 }
 
 #[test]
+fn what_is_known_of_one_prefix_is_no_hint_for_another() {
+    let scopes = ["logs/2024/application/", "tmp/"];
+    let mut ranges = Ranges::new(8, open(&scopes), 100);
+    let mut probes = Vec::new();
+    for round in 0..40_u32 {
+        match ranges.next_task() {
+            Task::Level(level) => {
+                let names = ["a/", "b/", "c/"].map(|name| Key::from(format!("{}{name}", level.prefix)));
+                ranges.level(&level, names.to_vec(), true);
+            }
+            Task::Probe(probe) => probes.push(probe),
+            Task::Adopt(_) | Task::Wait | Task::Done => {}
+        }
+        for (id, scope) in (0..).zip(scopes) {
+            let keys: Vec<Key> =
+                (0..9).map(|n| Key::from(format!("{scope}a/{:04}", 10 * round + n))).collect();
+            ranges.page(id, &Seen::of(keys.iter()), keys.last(), false);
+        }
+    }
+    assert!(probes.iter().all(|probe| probe.at.starts_with(probe.scope.as_bytes())), "{probes:?}");
+    assert!(scopes.iter().all(|scope| probes.iter().any(|probe| probe.scope == Key::from(*scope))));
+}
+
+#[test]
 fn one_page_is_one_request() {
     let bucket = Bucket::new(shapes::keys("hive", PAGE as u64 - 1, 1));
     assert_eq!(simulate(&bucket, 16, || 1.0).requests, 1);
