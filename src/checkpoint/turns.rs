@@ -1,0 +1,99 @@
+//! Whose turn it is: which of the batches that were never tried is handed out next.
+//!
+//! Servers divide the key space into partitions and limit each. Neighbouring keys share a partition, so
+//! what is sent at a time should lie all over the key space, and so that no partition is left over at
+//! the end each should get as much as it has left. Ranges therefore take turns in proportion to their
+//! batches, and within a range turns go to places that are far from one another.
+
+use super::store::RangeBooks;
+
+/// One turn of so many of a range goes to its oldest batch: batches of latest items wait for the oldest
+/// of their elders.
+const OLDEST_EVERY: u64 = 4;
+
+/// The range whose turn it is, and its books brought up to date. Each range that has batches and may be
+/// chosen gains as many points as it has batches; the one with the most loses what all gained. `None`
+/// where no range may be chosen.
+pub(super) fn next_range<'a>(
+    ranges: impl Iterator<Item = (i64, &'a mut RangeBooks)>,
+    may_be_chosen: impl Fn(i64) -> bool,
+) -> Option<i64> {
+    let mut all = 0;
+    let mut best: Option<(i64, &mut RangeBooks)> = None;
+    for (id, books) in ranges.filter(|(id, books)| books.fresh > 0 && may_be_chosen(*id)) {
+        let gain = i64::try_from(books.fresh).unwrap_or(i64::MAX);
+        books.points = books.points.saturating_add(gain);
+        all += gain;
+        let is_better = best.as_ref().is_none_or(|(best_id, best)| {
+            (books.points, std::cmp::Reverse(id)) > (best.points, std::cmp::Reverse(*best_id))
+        });
+        if is_better {
+            best = Some((id, books));
+        }
+    }
+    let (id, books) = best?;
+    books.points = books.points.saturating_sub(all);
+    books.turns += 1;
+    Some(id)
+}
+
+/// Where, between the oldest batch (0) and the newest (1) of a range, turn number `turn` goes.
+pub(super) fn place(turn: u64) -> f64 {
+    if turn.is_multiple_of(OLDEST_EVERY) {
+        return 0.0;
+    }
+    // The bits of a count in reverse, as a fraction: each place is far from those before it.
+    let reversed = (turn as u32).reverse_bits();
+    f64::from(reversed) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn books(fresh: &[(i64, u64)]) -> BTreeMap<i64, RangeBooks> {
+        fresh.iter().map(|(id, fresh)| (*id, RangeBooks { fresh: *fresh, ..RangeBooks::default() })).collect()
+    }
+
+    #[test]
+    fn ranges_have_turns_in_proportion_to_what_they_have_left_and_end_together() {
+        let mut ranges = books(&[(1, 10), (2, 30), (3, 60), (4, 0)]);
+        let mut turns = Vec::new();
+        while let Some(id) = next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |_| true) {
+            ranges.get_mut(&id).unwrap().fresh -= 1;
+            turns.push(id);
+        }
+        assert_eq!(turns.len(), 100);
+        for (part, tenths) in turns.chunks(10).zip(1..) {
+            for (id, share) in [(1, 1), (2, 3), (3, 6)] {
+                let count = part.iter().filter(|turn| **turn == id).count();
+                assert!(
+                    count.abs_diff(share) <= 1,
+                    "tenth {tenths}: range {id} had {count} turns: {turns:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_that_may_not_be_chosen_loses_its_turns() {
+        let mut ranges = books(&[(1, 10), (2, 1)]);
+        let mut next =
+            |choose: i64| next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |id| id == choose);
+        assert_eq!([next(2), next(2), next(3)], [Some(2), Some(2), None]);
+    }
+
+    #[test]
+    fn places_spread_over_the_range_and_come_back_to_its_oldest() {
+        let places: Vec<f64> = (1..=64).map(place).collect();
+        assert!(places.iter().all(|place| (0.0..=1.0).contains(place)));
+        assert_eq!(places.iter().filter(|place| **place == 0.0).count(), 16);
+        for part in places.chunks(16) {
+            let low = part.iter().filter(|place| **place > 0.0 && **place < 0.5).count();
+            let high = part.iter().filter(|place| **place >= 0.5).count();
+            assert!(low >= 3 && high >= 6, "{part:?}");
+        }
+    }
+}
