@@ -188,7 +188,8 @@ impl Store {
                 books.fresh = count.0;
             }
         }
-        let sql = "SELECT range_id, count(*) FROM batch INDEXED BY batch_blocked WHERE state = 2 GROUP BY range_id";
+        let sql =
+            "SELECT range_id, count(*) FROM batch INDEXED BY batch_blocked WHERE state = 2 GROUP BY range_id";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

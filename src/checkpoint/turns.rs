@@ -64,7 +64,10 @@ mod tests {
     use super::*;
 
     fn books(fresh: &[(i64, u64)]) -> BTreeMap<i64, RangeBooks> {
-        fresh.iter().map(|(id, fresh)| (*id, RangeBooks { fresh: *fresh, done: true, ..RangeBooks::default() })).collect()
+        fresh
+            .iter()
+            .map(|(id, fresh)| (*id, RangeBooks { fresh: *fresh, done: true, ..RangeBooks::default() }))
+            .collect()
     }
 
     #[test]

@@ -81,17 +81,17 @@ impl Caller {
         locked(&self.chance).f64()
     }
 
-    /// Whether what is refused of a range says nothing about the others.
-    pub(super) fn is_apart(&self, range: i64) -> bool {
-        self.adaptive && locked(&self.ranges).is_apart(self.began.elapsed(), range)
+    /// Takes note of an answer about a range: of `versions` versions `throttled` were refused for the
+    /// rate. Returns whether that says nothing about the other ranges.
+    pub(super) fn note_range(&self, range: i64, versions: usize, throttled: usize) -> bool {
+        let chance = self.chance();
+        self.adaptive
+            && locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled, chance)
     }
 
-    /// Takes note of an answer about a range: of `versions` versions `throttled` were refused for the
-    /// rate.
-    pub(super) fn note_range(&self, range: i64, versions: usize, throttled: usize) {
-        if self.adaptive {
-            locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled);
-        }
+    /// Whether a range rests because it was refused.
+    pub(super) fn rests(&self, range: i64) -> bool {
+        self.adaptive && locked(&self.ranges).rests(self.began.elapsed(), range)
     }
 
     /// Whether the pace has use for one batch more. The workers that have one are counted.
@@ -154,21 +154,21 @@ impl Caller {
         Fut: Future<Output = Result<T, S3Error>>,
     {
         let load = match operation {
-            Operation::DeleteObjects | Operation::DeleteObject => Load::Write { versions, apart: false },
+            Operation::DeleteObjects | Operation::DeleteObject => Load::Write { versions },
             Operation::ListObjectVersions => Load::List,
             _ => Load::Other,
         };
-        self.call_weighed(operation, load, stop, |_| 0, attempt).await
+        self.call_weighed(operation, load, stop, plain_reply, attempt).await
     }
 
-    /// As [`Caller::call`], for requests that a server can refuse in part: `throttled` counts what it
-    /// refused of an answer for the rate.
+    /// As [`Caller::call`], for requests that a server can refuse in part: `reply` says what an attempt
+    /// tells the pace.
     pub(super) async fn call_weighed<T, F, Fut>(
         &self,
         operation: Operation,
         load: Load,
         stop: Option<&Stop>,
-        throttled: impl Fn(&T) -> usize,
+        reply: impl Fn(&Result<T, S3Error>) -> Reply,
         attempt: F,
     ) -> Result<Option<T>, S3Error>
     where
@@ -189,7 +189,7 @@ impl Caller {
                 () = stopped(stop) => return last.map_or(Ok(None), Err),
                 ticket = may_leave => ticket,
             };
-            let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
+            let error = match self.attempt(operation, ticket, load, number, &reply, &attempt).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             };
@@ -222,7 +222,7 @@ impl Caller {
         ticket: Ticket<'_>,
         load: Load,
         number: u32,
-        throttled: &impl Fn(&T) -> usize,
+        reply: &impl Fn(&Result<T, S3Error>) -> Reply,
         attempt: &F,
     ) -> Result<T, S3Error>
     where
@@ -230,7 +230,7 @@ impl Caller {
         Fut: Future<Output = Result<T, S3Error>>,
     {
         let versions = match load {
-            Load::Write { versions, .. } => versions,
+            Load::Write { versions } => versions,
             Load::List | Load::Other => 0,
         };
         let sent = Instant::now();
@@ -238,10 +238,7 @@ impl Caller {
         let answer = attempt().await;
         self.metrics.arrives(versions);
         self.metrics.attempt(operation.as_str(), number, sent.elapsed());
-        ticket.close(match &answer {
-            Ok(answer) => Reply::Answered { throttled: throttled(answer) },
-            Err(error) => reply_of(error),
-        });
+        ticket.close(reply(&answer));
         self.metrics.pace(self.pace.versions_per_second(), self.pace.listings_per_second());
         match &answer {
             Ok(_) => {
@@ -257,10 +254,18 @@ impl Caller {
     }
 }
 
-/// What an error tells the pace.
-fn reply_of(error: &S3Error) -> Reply {
+/// What an attempt tells the pace that is taken or refused as a whole.
+fn plain_reply<T>(answer: &Result<T, S3Error>) -> Reply {
+    match answer {
+        Ok(_) => Reply::Answered { throttled: 0, is_local: false },
+        Err(error) => reply_of(error, false),
+    }
+}
+
+/// What an error tells the pace; `is_local` where a refusal says nothing about the other ranges.
+pub(super) fn reply_of(error: &S3Error, is_local: bool) -> Reply {
     match error.class {
-        Class::Throttled => Reply::Throttled { retry_after: error.retry_after },
+        Class::Throttled => Reply::Throttled { retry_after: error.retry_after, is_local },
         // Without a status no answer came: the way to the server, or the server, is full.
         Class::Transient if error.status.is_none() => Reply::NoAnswer,
         _ => Reply::Unrelated,

@@ -20,6 +20,8 @@ const CLAIM_MAX: usize = 16;
 /// Longest wait for a not-before time, so that a clock that was corrected is noticed.
 const NAP_MAX: Duration = Duration::from_secs(5);
 
+/// A rest that is waited for even where there is nothing else to do.
+const REST_LONG: Duration = Duration::from_secs(1);
 /// How often the pace is looked at while it has no use for another batch.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -95,7 +97,8 @@ async fn claim(ctx: &Context) -> Result<Claims, CheckpointError> {
     let resting = ctx.caller.resting();
     let is_choosy = !resting.is_empty();
     let claims = ctx.checkpoint.claim_beside(CLAIM_MAX, ctx.now(), resting).await?;
-    if is_choosy && claims.batches.is_empty() && claims.next_ready.is_none() {
+    let rests_long = ctx.caller.next_rest_ends_in().is_some_and(|rest| rest > REST_LONG);
+    if is_choosy && rests_long && claims.batches.is_empty() && claims.next_ready.is_none() {
         ctx.caller.forgive_ranges();
         return ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await;
     }

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
-use crate::pace::Load;
+use crate::pace::{Load, Reply};
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
+use super::caller::reply_of;
 use super::context::{Context, locked};
 use super::dispatcher::Work;
 use super::settle::{Patience, Sent, Settled, settle};
@@ -82,6 +83,10 @@ async fn deliver(
         if let Some(error) = error {
             refused(ctx, request, &error, sent, &mut requests);
         }
+        if ctx.caller.rests(batch.range) && to_send.iter().any(|at| sent[*at].is_throttled()) {
+            // The rest of the batch would be refused as well: it comes back with what was.
+            return;
+        }
     }
 }
 
@@ -121,23 +126,18 @@ async fn send_many(
 ) -> Option<S3Error> {
     let named: Vec<&Item> = of.iter().map(|at| &batch.items[*at]).collect();
     let client = &ctx.caller.client;
-    let load = Load::Write { versions: named.len(), apart: ctx.caller.is_apart(batch.range) };
+    let load = Load::Write { versions: named.len() };
+    let reply = |answer: &Result<DeleteAnswer, S3Error>| told(ctx, batch.range, named.len(), answer);
     let answer = ctx
         .caller
-        .call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), throttled_of, || {
+        .call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), reply, || {
             client.delete_versions(&named, options)
         })
         .await;
     match answer {
-        Err(error) => {
-            if error.class == Class::Throttled {
-                ctx.caller.note_range(batch.range, of.len(), of.len());
-            }
-            Some(error)
-        }
+        Err(error) => Some(error),
         Ok(None) => None,
         Ok(Some(answer)) => {
-            ctx.caller.note_range(batch.range, of.len(), throttled_of(&answer));
             ctx.in_vain.store(0, Ordering::Relaxed);
             for (at, outcome) in of.iter().zip(answer.outcomes) {
                 if let ItemAnswer::Refused {
@@ -153,6 +153,20 @@ async fn send_many(
                 sent[*at] = Sent::Answered { answer: outcome, request_id: answer.request_id.clone() };
             }
             None
+        }
+    }
+}
+
+/// What an answer tells the pace, and the books of its range.
+fn told(ctx: &Context, range: i64, versions: usize, answer: &Result<DeleteAnswer, S3Error>) -> Reply {
+    match answer {
+        Ok(answer) => {
+            let throttled = throttled_of(answer);
+            Reply::Answered { throttled, is_local: ctx.caller.note_range(range, versions, throttled) }
+        }
+        Err(error) => {
+            let is_throttled = error.class == Class::Throttled;
+            reply_of(error, is_throttled && ctx.caller.note_range(range, versions, versions))
         }
     }
 }

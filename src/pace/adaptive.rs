@@ -48,6 +48,9 @@ const CLEAN_UP_TO: f64 = 0.002;
 const HELD_UP_TO: f64 = 0.01;
 /// Refused share above which the rate is far too high.
 const FAR_ABOVE: f64 = 0.1;
+/// A key that was refused by the limit of a part of the key space counts so much in the steady phase:
+/// the rest will meet its limits soon, too.
+const LOCAL_COUNTS: f64 = 0.5;
 /// What is left of the rate after a window of few refusals.
 const CUT_LITTLE: f64 = 0.95;
 /// What is left of the accepted rate after a window of many refusals.
@@ -88,6 +91,8 @@ pub struct Answer {
     pub accepted: usize,
     /// Keys that were.
     pub throttled: usize,
+    /// Keys that were where the limit of a part of the key space was met, see [`super::Ranges`].
+    pub local: usize,
     /// Keys of a request that got no answer; they count half.
     pub lost: usize,
     /// The server's wish to be left alone for so long.
@@ -121,6 +126,8 @@ struct Window {
     began: Duration,
     accepted: f64,
     throttled: f64,
+    /// Refused by the limit of a part of the key space.
+    local: f64,
     /// Answers to requests that left since the window began.
     fresh: u32,
     /// The rate held a request back.
@@ -281,6 +288,7 @@ impl Adaptive {
             return;
         }
         self.window.accepted += answer.accepted as f64;
+        self.window.local += answer.local as f64;
         self.window.throttled += answer.throttled as f64 + 0.5 * answer.lost as f64;
         self.window.fresh += u32::from(answer.sent >= self.window.began);
         match self.phase {
@@ -316,7 +324,9 @@ impl Adaptive {
         if now.saturating_sub(self.window.began) < ROUND || self.window.fresh == 0 {
             return;
         }
-        if self.window.waited {
+        if self.window.local > 0.0 {
+            // A part of the key space is full, and the rest may soon be.
+        } else if self.window.waited {
             let at_pause = self.phase == Phase::SlowStart && self.rate >= PAUSE_AT;
             let pausing = at_pause && now < self.paused_until(now);
             let growth = match self.phase {
@@ -365,6 +375,7 @@ impl Adaptive {
 
     fn decide_window(&mut self, now: Duration) {
         let length = now.saturating_sub(self.window.began);
+        self.window.throttled += LOCAL_COUNTS * std::mem::take(&mut self.window.local);
         let share = self.window.refused_share();
         if length < WINDOW_URGENT || (length < WINDOW && share <= FAR_ABOVE) {
             return;

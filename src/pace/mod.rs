@@ -42,9 +42,6 @@ pub enum Load {
     Write {
         /// How many.
         versions: usize,
-        /// Its range is refused more than the rest: what is refused of it says nothing about the
-        /// others.
-        apart: bool,
     },
     /// A page of a listing.
     List,
@@ -59,11 +56,15 @@ pub enum Reply {
     Answered {
         /// How many.
         throttled: usize,
+        /// That says nothing about the other ranges, see [`Ranges::answered`].
+        is_local: bool,
     },
     /// Refused as a whole for the rate.
     Throttled {
         /// The server's wish to be left alone for so long.
         retry_after: Option<Duration>,
+        /// That says nothing about the other ranges, see [`Ranges::answered`].
+        is_local: bool,
     },
     /// The connection broke or the time ran out.
     NoAnswer,
@@ -173,30 +174,30 @@ impl Ticket<'_> {
     pub fn close(mut self, reply: Reply) {
         if std::mem::take(&mut self.is_open) {
             match self.load {
-                Load::Write { versions, apart } => self.close_write(versions, apart, reply),
+                Load::Write { versions } => self.close_write(versions, reply),
                 Load::List => self.close_listing(reply),
                 Load::Other => {}
             }
         }
     }
 
-    fn close_write(&self, versions: usize, apart: bool, reply: Reply) {
+    fn close_write(&self, versions: usize, reply: Reply) {
         let Some(gate) = &self.pace.writes else { return };
         let mut answer = Answer { sent: self.sent, before: self.before, ..Answer::default() };
+        let refused = match reply {
+            Reply::Answered { throttled, is_local } => Some((throttled.min(versions), is_local)),
+            Reply::Throttled { is_local, .. } => Some((versions, is_local)),
+            Reply::NoAnswer | Reply::Unrelated => None,
+        };
+        if let Some((refused, is_local)) = refused {
+            answer.accepted = versions - refused;
+            *(if is_local { &mut answer.local } else { &mut answer.throttled }) = refused;
+        }
         match reply {
-            Reply::Answered { throttled } => {
-                answer.throttled = throttled.min(versions);
-                answer.accepted = versions - answer.throttled;
-            }
-            Reply::Throttled { retry_after } => {
-                answer.throttled = versions;
-                answer.retry_after = retry_after;
-            }
+            Reply::Answered { .. } => {}
+            Reply::Throttled { retry_after, .. } => answer.retry_after = retry_after,
             Reply::NoAnswer => answer.lost = versions,
             Reply::Unrelated => return gate.tell(|writes, _| writes.forget()),
-        }
-        if apart {
-            answer.throttled = 0;
         }
         let found = gate.tell(|writes, now| {
             let was_known = writes.limit_is_known();
@@ -215,7 +216,7 @@ impl Ticket<'_> {
         let Some(gate) = &self.pace.listings else { return };
         let refused = match reply {
             Reply::Answered { .. } => Refused::No,
-            Reply::Throttled { retry_after } => Refused::Throttled { retry_after },
+            Reply::Throttled { retry_after, .. } => Refused::Throttled { retry_after },
             Reply::NoAnswer => Refused::NoAnswer,
             Reply::Unrelated => return gate.tell(|listing, _| listing.forget()),
         };

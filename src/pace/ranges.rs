@@ -27,6 +27,21 @@ const EPISODE: Duration = Duration::from_secs(1);
 const GROWTH_PER_SEC: f64 = 0.03;
 /// A range that was not refused for so long goes with the rest again.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(20);
+/// What was sent and refused just now halves in this time.
+const RECENT_SECS: f64 = 0.7;
+/// Refused share of a range just now from which it counts as refused.
+const REFUSED_NOW: f64 = 0.05;
+/// Refusals are local as long as the ranges that are refused just now have no more than this share of
+/// what is sent.
+const LOCAL_MAX: f64 = 0.5;
+/// Rest of a range after a local refusal: the burst of a partition fills up by so much of a second.
+const REST_SECS: f64 = 0.3;
+/// Growth of the rest with every refusal that follows soon ...
+const REST_GROWTH: f64 = 1.5;
+/// ... within this time after the end of the last.
+const REST_SOON: Duration = Duration::from_secs(2);
+/// Longest rest.
+const REST_SECS_MAX: f64 = 2.0;
 /// So far ahead turns are given: a pace that has grown meanwhile is soon felt.
 const RESERVED_MAX: Duration = Duration::from_secs(60);
 /// Least pace of a range, in keys a second: a request of a thousand keys every half minute.
@@ -43,6 +58,11 @@ struct Book {
     pace: Option<f64>,
     refused_at: Duration,
     rests_until: Duration,
+    /// The same as `sent` and `throttled`, of a much shorter time.
+    sent_now: f64,
+    throttled_now: f64,
+    /// Local refusals that followed each other soon.
+    rests: i32,
 }
 
 impl Book {
@@ -51,6 +71,9 @@ impl Book {
         let left = 0.5_f64.powf(passed / HALF_LIFE_SECS);
         self.sent *= left;
         self.throttled *= left;
+        let left = 0.5_f64.powf(passed / RECENT_SECS);
+        self.sent_now *= left;
+        self.throttled_now *= left;
         self.at = self.at.max(now);
         self
     }
@@ -83,7 +106,7 @@ impl Ranges {
     /// `chance`, in `[0, 1)`, spreads the turns.
     pub fn reserve(&mut self, now: Duration, range: i64, keys: usize, chance: f64) -> Duration {
         let Some(book) = self.books.get_mut(&range) else { return Duration::ZERO };
-        let Some(pace) = book.pace(now) else { return Duration::ZERO };
+        let Some(pace) = book.pace(now) else { return book.rests_until.saturating_sub(now) };
         let turn = book.rests_until.max(now);
         let spread = 0.9 + 0.2 * chance.clamp(0.0, 1.0);
         let takes = Duration::from_secs_f64(spread * keys as f64 / pace);
@@ -92,8 +115,48 @@ impl Ranges {
     }
 
     /// Takes an answer into account: of `keys` keys of a range, `throttled` were refused for their
-    /// rate.
-    pub fn answered(&mut self, now: Duration, range: i64, keys: usize, throttled: usize) {
+    /// rate. Returns whether that is the limit of a part of the key space: what is sent elsewhere is
+    /// accepted, so it says nothing about the common pace, and the range rests a little. `chance`, in
+    /// `[0, 1)`, spreads the rests.
+    pub fn answered(
+        &mut self,
+        now: Duration,
+        range: i64,
+        keys: usize,
+        throttled: usize,
+        chance: f64,
+    ) -> bool {
+        let book = self.books.entry(range).or_default();
+        *book = book.faded(now);
+        book.sent_now += keys as f64;
+        book.throttled_now += throttled as f64;
+        let is_local = throttled > 0 && self.is_local(now);
+        self.note(now, range, keys, throttled);
+        if is_local
+            && let Some(book) = self.books.get_mut(&range)
+            && book.rests_until <= now
+        {
+            let is_soon = now < book.rests_until + REST_SOON && book.rests_until > Duration::ZERO;
+            book.rests = if is_soon { book.rests + 1 } else { 0 };
+            let rest = (REST_SECS * REST_GROWTH.powi(book.rests)).min(REST_SECS_MAX);
+            book.rests_until = now + Duration::from_secs_f64(rest * (0.75 + 0.5 * chance.clamp(0.0, 1.0)));
+        }
+        is_local || self.is_apart(now, range)
+    }
+
+    /// Whether the ranges that are refused just now are the lesser part.
+    fn is_local(&self, now: Duration) -> bool {
+        let (mut all, mut refused) = (0.0, 0.0);
+        for book in self.books.values().map(|book| book.faded(now)) {
+            all += book.sent_now;
+            if book.throttled_now > REFUSED_NOW * book.sent_now {
+                refused += book.sent_now;
+            }
+        }
+        refused <= LOCAL_MAX * all
+    }
+
+    fn note(&mut self, now: Duration, range: i64, keys: usize, throttled: usize) {
         let mut book = self.books.get(&range).copied().unwrap_or_default().faded(now);
         book.sent += keys as f64;
         book.throttled += throttled as f64;
@@ -114,6 +177,11 @@ impl Ranges {
     /// Whether the range has a pace of its own: what is refused of it says nothing about the others.
     pub fn is_apart(&self, now: Duration, range: i64) -> bool {
         self.books.get(&range).is_some_and(|book| book.pace(now).is_some())
+    }
+
+    /// Whether nothing should be sent of a range now.
+    pub fn rests(&self, now: Duration, range: i64) -> bool {
+        self.books.get(&range).is_some_and(|book| book.rests_until > now)
     }
 
     /// Whether a range is refused while a good part of what is sent elsewhere is not.
@@ -163,7 +231,7 @@ mod tests {
         let mut ranges = Ranges::default();
         for ms in (0..=10_000).step_by(100) {
             for (range, share) in shares.iter().enumerate() {
-                ranges.answered(at(ms), range as i64, 2000, 20 * share);
+                ranges.answered(at(ms), range as i64, 2000, 20 * share, 0.5);
             }
         }
         ranges
@@ -197,9 +265,9 @@ mod tests {
         let mut ranges = told(&[30, 0, 0, 0]);
         let pace = |ranges: &Ranges, now| ranges.books[&0].pace(now);
         let before = pace(&ranges, at(11_500)).unwrap();
-        ranges.answered(at(11_500), 0, 1000, 1000);
+        ranges.answered(at(11_500), 0, 1000, 1000, 0.5);
         assert_eq!(pace(&ranges, at(11_500)), Some(before * CUT));
-        ranges.answered(at(11_600), 0, 1000, 1000);
+        ranges.answered(at(11_600), 0, 1000, 1000, 0.5);
         assert_eq!(pace(&ranges, at(12_500)), Some(before * CUT * 1.03), "one refusal, one cut");
         assert_eq!(pace(&ranges, at(32_000)), None);
     }

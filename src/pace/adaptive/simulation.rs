@@ -240,19 +240,20 @@ impl Run {
                 self.settled += keys - refused;
                 self.throttled += refused;
                 let virtual_now = Duration::from_nanos(now);
-                self.ranges.answered(virtual_now, range as i64, keys, refused);
+                let chance = self.chance.f64();
+                let is_local = self.ranges.answered(virtual_now, range as i64, keys, refused, chance);
                 if refused > 0 {
                     let rest = self.ranges.reserve(virtual_now, range as i64, refused, 0.5).as_secs_f64();
                     let wait = self.chance.f64().max(rest);
                     self.retries.push(Reverse((now + ns(wait), range, refused)));
                     self.events.push(Reverse((now + ns(wait), Happens::Wake)));
                 }
-                let apart = self.ranges.is_apart(Duration::from_nanos(now), range as i64);
                 let answer = Answer {
                     sent: Duration::from_nanos(sent_ns),
                     before,
                     accepted: keys - refused,
-                    throttled: if apart { 0 } else { refused },
+                    throttled: if is_local { 0 } else { refused },
+                    local: if is_local { refused } else { 0 },
                     ..Answer::default()
                 };
                 self.pace.answered(Duration::from_nanos(now), answer);
