@@ -55,12 +55,17 @@ const LOCAL_COUNTS: f64 = 0.5;
 const CUT_LITTLE: f64 = 0.95;
 /// What is left of the accepted rate after a window of many refusals.
 const CUT_MUCH: f64 = 0.7;
+/// The memory of what was accepted of late, in seconds ...
+const LATELY_SECS: f64 = 1.0;
+/// ... of which no cut leaves less than this share: a few refusals that happen to be answered first
+/// must not bring down a pace that was accepted a moment ago.
+const LEFT_OF_ACCEPTED: f64 = 0.6;
 /// Growth of a clean window, as a share of the greatest rate known to be good.
 const GROWTH_CLEAN: f64 = 0.03;
 /// Clean windows in a row after which the growth itself grows.
-const CLEAN_LONG: u32 = 7;
+const CLEAN_LONG: u32 = 4;
 /// By so much a window.
-const GROWTH_FASTER: f64 = 1.3;
+const GROWTH_FASTER: f64 = 1.5;
 /// Up to this share of the known rate a window.
 const GROWTH_CLEAN_MAX: f64 = 0.25;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
@@ -161,6 +166,9 @@ pub struct Adaptive {
     window: Window,
     /// Keys accepted in all, and what they were at the end of each of the last seconds.
     accepted: f64,
+    /// Keys accepted of late, in keys a second, as of `accepted_at`.
+    accepted_lately: f64,
+    accepted_at: Duration,
     seconds: VecDeque<(Duration, f64)>,
     clean_windows: u32,
     /// Cuts since a clean window, and the refused share of the first.
@@ -191,6 +199,8 @@ impl Adaptive {
             cut_at: Duration::ZERO,
             window: Window::default(),
             accepted: 0.0,
+            accepted_lately: 0.0,
+            accepted_at: Duration::ZERO,
             seconds: VecDeque::with_capacity(REMEMBERED_SECS + 1),
             clean_windows: 0,
             cuts: 0,
@@ -299,6 +309,10 @@ impl Adaptive {
 
     fn remember(&mut self, now: Duration, accepted: usize) {
         self.accepted += accepted as f64;
+        let passed = now.saturating_sub(self.accepted_at).as_secs_f64();
+        self.accepted_lately =
+            self.accepted_lately * (-passed / LATELY_SECS).exp() + accepted as f64 / LATELY_SECS;
+        self.accepted_at = self.accepted_at.max(now);
         if self.seconds.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= WINDOW) {
             self.seconds.push_back((now, self.accepted));
             if self.seconds.len() > REMEMBERED_SECS {
@@ -438,7 +452,9 @@ impl Adaptive {
         }
         self.cuts += 1;
         self.clean_windows = 0;
-        self.rate = rate.clamp(RATE_MIN, self.rate.max(RATE_MIN));
+        let least = (LEFT_OF_ACCEPTED * self.accepted_lately).max(RATE_MIN);
+        self.rate = rate.max(least).min(self.rate.max(RATE_MIN));
+        self.known = self.known.max(self.rate);
         self.tokens = self.tokens.min(0.0);
         self.cut_at = now;
         self.begin_window(now);

@@ -131,6 +131,10 @@ impl Ranges {
         book.sent_now += keys as f64;
         book.throttled_now += throttled as f64;
         let is_local = throttled > 0 && self.is_local(now);
+        if throttled > 0 && !is_local {
+            // The common pace falls. What was refused before says nothing about what comes then.
+            self.books.values_mut().for_each(|book| book.throttled_now = 0.0);
+        }
         self.note(now, range, keys, throttled);
         if is_local
             && let Some(book) = self.books.get_mut(&range)
