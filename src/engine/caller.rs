@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::checkpoint::Room;
 use crate::model::{Class, Timestamp};
-use crate::pace::{Load, Pace, Ranges, Reply, Ticket};
+use crate::pace::{Load, Pace, Ranges, Reply, Scope, Ticket};
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
@@ -82,11 +82,13 @@ impl Caller {
     }
 
     /// Takes note of an answer about a range: of `versions` versions `throttled` were refused for the
-    /// rate. Returns whether that says nothing about the other ranges.
-    pub(super) fn note_range(&self, range: i64, versions: usize, throttled: usize) -> bool {
+    /// rate. Returns what that is about.
+    pub(super) fn note_range(&self, range: i64, versions: usize, throttled: usize) -> Scope {
+        if !self.adaptive {
+            return Scope::Bucket;
+        }
         let chance = self.chance();
-        self.adaptive
-            && locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled, chance)
+        locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled, chance)
     }
 
     /// Whether a range rests because it was refused.
@@ -257,15 +259,15 @@ impl Caller {
 /// What an attempt tells the pace that is taken or refused as a whole.
 fn plain_reply<T>(answer: &Result<T, S3Error>) -> Reply {
     match answer {
-        Ok(_) => Reply::Answered { throttled: 0, is_local: false },
-        Err(error) => reply_of(error, false),
+        Ok(_) => Reply::Answered { throttled: 0, scope: Scope::Bucket },
+        Err(error) => reply_of(error, Scope::Bucket),
     }
 }
 
-/// What an error tells the pace; `is_local` where a refusal says nothing about the other ranges.
-pub(super) fn reply_of(error: &S3Error, is_local: bool) -> Reply {
+/// What an error tells the pace; `scope` is what a refusal is about.
+pub(super) fn reply_of(error: &S3Error, scope: Scope) -> Reply {
     match error.class {
-        Class::Throttled => Reply::Throttled { retry_after: error.retry_after, is_local },
+        Class::Throttled => Reply::Throttled { retry_after: error.retry_after, scope },
         // Without a status no answer came: the way to the server, or the server, is full.
         Class::Transient if error.status.is_none() => Reply::NoAnswer,
         _ => Reply::Unrelated,

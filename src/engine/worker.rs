@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
-use crate::pace::{Load, Reply};
+use crate::pace::{Load, Reply, Scope};
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::caller::reply_of;
@@ -162,11 +162,14 @@ fn told(ctx: &Context, range: i64, versions: usize, answer: &Result<DeleteAnswer
     match answer {
         Ok(answer) => {
             let throttled = throttled_of(answer);
-            Reply::Answered { throttled, is_local: ctx.caller.note_range(range, versions, throttled) }
+            Reply::Answered { throttled, scope: ctx.caller.note_range(range, versions, throttled) }
         }
         Err(error) => {
-            let is_throttled = error.class == Class::Throttled;
-            reply_of(error, is_throttled && ctx.caller.note_range(range, versions, versions))
+            let scope = match error.class {
+                Class::Throttled => ctx.caller.note_range(range, versions, versions),
+                _ => Scope::Bucket,
+            };
+            reply_of(error, scope)
         }
     }
 }

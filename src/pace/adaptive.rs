@@ -50,7 +50,7 @@ const HELD_UP_TO: f64 = 0.01;
 const FAR_ABOVE: f64 = 0.1;
 /// A key that was refused by the limit of a part of the key space counts so much in the steady phase:
 /// the rest will meet its limits soon, too.
-const LOCAL_COUNTS: f64 = 0.5;
+const LOCAL_COUNTS: f64 = 1.0;
 /// What is left of the rate after a window of few refusals.
 const CUT_LITTLE: f64 = 0.95;
 /// What is left of the accepted rate after a window of many refusals.
@@ -62,10 +62,12 @@ const LATELY_SECS: f64 = 1.0;
 const LEFT_OF_ACCEPTED: f64 = 0.6;
 /// Growth of a clean window, as a share of the greatest rate known to be good.
 const GROWTH_CLEAN: f64 = 0.03;
+/// The part of the way back to what was granted before a cut that a clean window goes.
+const GROWTH_BACK: f64 = 0.4;
 /// Clean windows in a row after which the growth itself grows.
-const CLEAN_LONG: u32 = 4;
+const CLEAN_LONG: u32 = 7;
 /// By so much a window.
-const GROWTH_FASTER: f64 = 1.5;
+const GROWTH_FASTER: f64 = 1.3;
 /// Up to this share of the known rate a window.
 const GROWTH_CLEAN_MAX: f64 = 0.25;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
@@ -170,6 +172,10 @@ pub struct Adaptive {
     accepted_lately: f64,
     accepted_at: Duration,
     seconds: VecDeque<(Duration, f64)>,
+    /// The last cut, and what had been accepted by then.
+    emptied: Option<(Duration, f64)>,
+    /// What the server is believed to grant for long, in keys a second, once that could be measured.
+    sustained: f64,
     clean_windows: u32,
     /// Cuts since a clean window, and the refused share of the first.
     cuts: u32,
@@ -201,6 +207,8 @@ impl Adaptive {
             accepted: 0.0,
             accepted_lately: 0.0,
             accepted_at: Duration::ZERO,
+            emptied: None,
+            sustained: 0.0,
             seconds: VecDeque::with_capacity(REMEMBERED_SECS + 1),
             clean_windows: 0,
             cuts: 0,
@@ -323,6 +331,12 @@ impl Adaptive {
 
     /// What the server granted lately even if it let a whole burst pass first.
     fn sure(&self, now: Duration) -> f64 {
+        // At the last cut no burst was left: what was accepted since is what was granted since.
+        if let Some((since, before)) = self.emptied
+            && now.saturating_sub(since) >= WINDOW
+        {
+            return CUT_LITTLE * (self.accepted - before) / now.saturating_sub(since).as_secs_f64();
+        }
         self.seconds.front().map_or(0.0, |(since, before)| {
             let elapsed = now.saturating_sub(*since).as_secs_f64();
             (self.accepted - before) / (elapsed + SERVER_BURST_SECS)
@@ -435,7 +449,9 @@ impl Adaptive {
         let longer = self.clean_windows.saturating_sub(CLEAN_LONG).min(16);
         let growth = (GROWTH_CLEAN * GROWTH_FASTER.powi(longer.cast_signed())).min(GROWTH_CLEAN_MAX);
         let growth = if self.share < 1.0 { GROWTH_SHARED } else { growth };
-        self.rate = (self.rate + growth * self.known).min(RATE_MAX);
+        // Back to what was granted before it is tried whether there is more.
+        let back = if self.share < 1.0 { 0.0 } else { GROWTH_BACK * (self.sustained - self.rate).max(0.0) };
+        self.rate = (self.rate + growth * self.known + back).min(RATE_MAX);
         self.known = self.known.max(self.rate);
         self.request_keys = (self.request_keys * 1.1).min(REQUEST_KEYS_MAX);
     }
@@ -452,6 +468,8 @@ impl Adaptive {
         }
         self.cuts += 1;
         self.clean_windows = 0;
+        self.sustained = self.sure(now);
+        self.emptied = Some((now, self.accepted));
         let least = (LEFT_OF_ACCEPTED * self.accepted_lately).max(RATE_MIN);
         self.rate = rate.max(least).min(self.rate.max(RATE_MIN));
         self.known = self.known.max(self.rate);

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use adaptive::{Adaptive, Answer, Ask};
 pub use ceiling::Ceiling;
 pub use listing::{Listing, Refused};
-pub use ranges::Ranges;
+pub use ranges::{Ranges, Scope};
 
 use gate::Gate;
 
@@ -56,15 +56,15 @@ pub enum Reply {
     Answered {
         /// How many.
         throttled: usize,
-        /// That says nothing about the other ranges, see [`Ranges::answered`].
-        is_local: bool,
+        /// What that is about.
+        scope: Scope,
     },
     /// Refused as a whole for the rate.
     Throttled {
         /// The server's wish to be left alone for so long.
         retry_after: Option<Duration>,
-        /// That says nothing about the other ranges, see [`Ranges::answered`].
-        is_local: bool,
+        /// What that is about.
+        scope: Scope,
     },
     /// The connection broke or the time ran out.
     NoAnswer,
@@ -185,13 +185,17 @@ impl Ticket<'_> {
         let Some(gate) = &self.pace.writes else { return };
         let mut answer = Answer { sent: self.sent, before: self.before, ..Answer::default() };
         let refused = match reply {
-            Reply::Answered { throttled, is_local } => Some((throttled.min(versions), is_local)),
-            Reply::Throttled { is_local, .. } => Some((versions, is_local)),
+            Reply::Answered { throttled, scope } => Some((throttled.min(versions), scope)),
+            Reply::Throttled { scope, .. } => Some((versions, scope)),
             Reply::NoAnswer | Reply::Unrelated => None,
         };
-        if let Some((refused, is_local)) = refused {
+        if let Some((refused, scope)) = refused {
             answer.accepted = versions - refused;
-            *(if is_local { &mut answer.local } else { &mut answer.throttled }) = refused;
+            match scope {
+                Scope::Bucket => answer.throttled = refused,
+                Scope::Part => answer.local = refused,
+                Scope::Apart => {}
+            }
         }
         match reply {
             Reply::Answered { .. } => {}

@@ -37,17 +37,28 @@ const LOCAL_MAX: f64 = 0.5;
 /// Rest of a range after a local refusal: the burst of a partition fills up by so much of a second.
 const REST_SECS: f64 = 0.3;
 /// Growth of the rest with every refusal that follows soon ...
-const REST_GROWTH: f64 = 1.5;
+const REST_GROWTH: f64 = 1.3;
 /// ... within this time after the end of the last.
 const REST_SOON: Duration = Duration::from_secs(2);
 /// Longest rest.
-const REST_SECS_MAX: f64 = 2.0;
+const REST_SECS_MAX: f64 = 0.8;
 /// So far ahead turns are given: a pace that has grown meanwhile is soon felt.
 const RESERVED_MAX: Duration = Duration::from_secs(60);
 /// Least pace of a range, in keys a second: a request of a thousand keys every half minute.
 const PACE_MIN: f64 = 33.0;
 /// A range of which so little is remembered is forgotten.
 const FORGOTTEN_BELOW: f64 = 1.0;
+
+/// What a refusal is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The whole bucket, as far as can be told.
+    Bucket,
+    /// A part of the key space: what is sent elsewhere is accepted.
+    Part,
+    /// A range that has a pace of its own.
+    Apart,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Book {
@@ -115,9 +126,8 @@ impl Ranges {
     }
 
     /// Takes an answer into account: of `keys` keys of a range, `throttled` were refused for their
-    /// rate. Returns whether that is the limit of a part of the key space: what is sent elsewhere is
-    /// accepted, so it says nothing about the common pace, and the range rests a little. `chance`, in
-    /// `[0, 1)`, spreads the rests.
+    /// rate. Returns what the refusal is about. A range rests a little where it is about a part of the
+    /// key space; `chance`, in `[0, 1)`, spreads the rests.
     pub fn answered(
         &mut self,
         now: Duration,
@@ -125,7 +135,7 @@ impl Ranges {
         keys: usize,
         throttled: usize,
         chance: f64,
-    ) -> bool {
+    ) -> Scope {
         let book = self.books.entry(range).or_default();
         *book = book.faded(now);
         book.sent_now += keys as f64;
@@ -145,7 +155,11 @@ impl Ranges {
             let rest = (REST_SECS * REST_GROWTH.powi(book.rests)).min(REST_SECS_MAX);
             book.rests_until = now + Duration::from_secs_f64(rest * (0.75 + 0.5 * chance.clamp(0.0, 1.0)));
         }
-        is_local || self.is_apart(now, range)
+        match (self.is_apart(now, range), is_local) {
+            (true, _) => Scope::Apart,
+            (false, true) => Scope::Part,
+            (false, false) => Scope::Bucket,
+        }
     }
 
     /// Whether the ranges that are refused just now are the lesser part.

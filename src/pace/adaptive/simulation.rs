@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::super::ranges::Ranges;
+use super::super::ranges::{Ranges, Scope};
 use super::{Adaptive, Answer, Ask, CUT_LITTLE, Phase, RATE_START};
 
 /// Keys that one partition grants in a second.
@@ -241,7 +241,7 @@ impl Run {
                 self.throttled += refused;
                 let virtual_now = Duration::from_nanos(now);
                 let chance = self.chance.f64();
-                let is_local = self.ranges.answered(virtual_now, range as i64, keys, refused, chance);
+                let scope = self.ranges.answered(virtual_now, range as i64, keys, refused, chance);
                 if refused > 0 {
                     let rest = self.ranges.reserve(virtual_now, range as i64, refused, 0.5).as_secs_f64();
                     let wait = self.chance.f64().max(rest);
@@ -252,8 +252,8 @@ impl Run {
                     sent: Duration::from_nanos(sent_ns),
                     before,
                     accepted: keys - refused,
-                    throttled: if is_local { 0 } else { refused },
-                    local: if is_local { refused } else { 0 },
+                    throttled: if scope == Scope::Bucket { refused } else { 0 },
+                    local: if scope == Scope::Part { refused } else { 0 },
                     ..Answer::default()
                 };
                 self.pace.answered(Duration::from_nanos(now), answer);
