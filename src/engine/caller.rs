@@ -88,7 +88,8 @@ impl Caller {
             return Scope::Bucket;
         }
         let chance = self.chance();
-        locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled, chance)
+        let searching = self.pace.searches_limit();
+        locked(&self.ranges).answered(self.began.elapsed(), range, versions, throttled, chance, searching)
     }
 
     /// Whether a range rests because it was refused.

@@ -234,6 +234,11 @@ impl Adaptive {
         self.phase != Phase::SlowStart
     }
 
+    /// Whether the server's limit is still searched for.
+    pub fn searches_limit(&self) -> bool {
+        self.phase != Phase::Steady
+    }
+
     /// How many keys a request may name now. Small requests are answered early, and little of what
     /// is in flight is refused when the limit is met; large ones cost less.
     pub fn keys_per_request(&self) -> usize {

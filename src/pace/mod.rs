@@ -109,6 +109,11 @@ impl Pace {
         self.writes.as_ref().map_or(usize::MAX, |gate| gate.lock().in_flight_limit() as usize)
     }
 
+    /// Whether the limit of writes is still searched for.
+    pub fn searches_limit(&self) -> bool {
+        self.writes.as_ref().is_some_and(|gate| gate.lock().searches_limit())
+    }
+
     /// Waits until a request may leave. What it returns must be told what came of the request.
     pub async fn pay(&self, load: Load) -> Ticket<'_> {
         let mut ticket = Ticket { pace: self, load, sent: Duration::ZERO, before: 0, is_open: false };

@@ -127,7 +127,8 @@ impl Ranges {
 
     /// Takes an answer into account: of `keys` keys of a range, `throttled` were refused for their
     /// rate. Returns what the refusal is about. A range rests a little where it is about a part of the
-    /// key space; `chance`, in `[0, 1)`, spreads the rests.
+    /// key space; `chance`, in `[0, 1)`, spreads the rests. Parts are told from the bucket while the limit is
+    /// searched for (`searching`): later what rests would only shift its load to the others.
     pub fn answered(
         &mut self,
         now: Duration,
@@ -135,12 +136,13 @@ impl Ranges {
         keys: usize,
         throttled: usize,
         chance: f64,
+        searching: bool,
     ) -> Scope {
         let book = self.books.entry(range).or_default();
         *book = book.faded(now);
         book.sent_now += keys as f64;
         book.throttled_now += throttled as f64;
-        let is_local = throttled > 0 && self.is_local(now);
+        let is_local = searching && throttled > 0 && self.is_local(now);
         if throttled > 0 && !is_local {
             // The common pace falls. What was refused before says nothing about what comes then.
             self.books.values_mut().for_each(|book| book.throttled_now = 0.0);
@@ -249,7 +251,7 @@ mod tests {
         let mut ranges = Ranges::default();
         for ms in (0..=10_000).step_by(100) {
             for (range, share) in shares.iter().enumerate() {
-                ranges.answered(at(ms), range as i64, 2000, 20 * share, 0.5);
+                ranges.answered(at(ms), range as i64, 2000, 20 * share, 0.5, false);
             }
         }
         ranges
@@ -283,9 +285,9 @@ mod tests {
         let mut ranges = told(&[30, 0, 0, 0]);
         let pace = |ranges: &Ranges, now| ranges.books[&0].pace(now);
         let before = pace(&ranges, at(11_500)).unwrap();
-        ranges.answered(at(11_500), 0, 1000, 1000, 0.5);
+        ranges.answered(at(11_500), 0, 1000, 1000, 0.5, false);
         assert_eq!(pace(&ranges, at(11_500)), Some(before * CUT));
-        ranges.answered(at(11_600), 0, 1000, 1000, 0.5);
+        ranges.answered(at(11_600), 0, 1000, 1000, 0.5, false);
         assert_eq!(pace(&ranges, at(12_500)), Some(before * CUT * 1.03), "one refusal, one cut");
         assert_eq!(pace(&ranges, at(32_000)), None);
     }

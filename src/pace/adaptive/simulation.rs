@@ -241,7 +241,14 @@ impl Run {
                 self.throttled += refused;
                 let virtual_now = Duration::from_nanos(now);
                 let chance = self.chance.f64();
-                let scope = self.ranges.answered(virtual_now, range as i64, keys, refused, chance);
+                let scope = self.ranges.answered(
+                    virtual_now,
+                    range as i64,
+                    keys,
+                    refused,
+                    chance,
+                    self.pace.searches_limit(),
+                );
                 if refused > 0 {
                     let rest = self.ranges.reserve(virtual_now, range as i64, refused, 0.5).as_secs_f64();
                     let wait = self.chance.f64().max(rest);
