@@ -65,9 +65,9 @@ const GROWTH_CLEAN: f64 = 0.03;
 /// The part of the way back to what was granted before a cut that a clean window goes.
 const GROWTH_BACK: f64 = 0.4;
 /// Clean windows in a row after which the growth itself grows.
-const CLEAN_LONG: u32 = 7;
+const CLEAN_LONG: u32 = 5;
 /// By so much a window.
-const GROWTH_FASTER: f64 = 1.3;
+const GROWTH_FASTER: f64 = 1.4;
 /// Up to this share of the known rate a window.
 const GROWTH_CLEAN_MAX: f64 = 0.25;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
@@ -100,6 +100,8 @@ pub struct Answer {
     pub throttled: usize,
     /// Keys that were where the limit of a part of the key space was met, see [`super::Ranges`].
     pub local: usize,
+    /// Ranges in use, where `local` is more than 0.
+    pub ranges: usize,
     /// Keys of a request that got no answer; they count half.
     pub lost: usize,
     /// The server's wish to be left alone for so long.
@@ -354,6 +356,12 @@ impl Adaptive {
             self.limit_met(now, share, answer);
             return;
         }
+        if answer.local > 0 && self.phase == Phase::SlowStart {
+            // There are parts with limits of their own: from what is granted to each on it goes slowly.
+            self.phase = Phase::Approach;
+            self.rate = self.rate.min(RATE_START * answer.ranges.max(1) as f64);
+            self.tokens = self.tokens.min(0.0);
+        }
         if now.saturating_sub(self.window.began) < ROUND || self.window.fresh == 0 {
             return;
         }
@@ -430,10 +438,8 @@ impl Adaptive {
             self.known = granted;
             let left = if share <= FAR_ABOVE {
                 self.rate * CUT_LITTLE
-            } else if self.cuts == 0 {
-                self.sure(now).clamp(granted * CUT_MUCH, granted)
             } else {
-                granted * CUT_MUCH
+                self.sure(now).clamp(granted * CUT_MUCH, granted)
             };
             self.cut_requests();
             if share > FAR_ABOVE {

@@ -198,7 +198,7 @@ impl Ticket<'_> {
             answer.accepted = versions - refused;
             match scope {
                 Scope::Bucket => answer.throttled = refused,
-                Scope::Part => answer.local = refused,
+                Scope::Part { ranges } => (answer.local, answer.ranges) = (refused, ranges),
                 Scope::Apart => {}
             }
         }

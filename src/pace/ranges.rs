@@ -29,6 +29,8 @@ const GROWTH_PER_SEC: f64 = 0.03;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(20);
 /// What was sent and refused just now halves in this time.
 const RECENT_SECS: f64 = 0.7;
+/// A range is in use where so many keys of it are remembered by that.
+const IN_USE_KEYS_MIN: f64 = 10.0;
 /// Refused share of a range just now from which it counts as refused.
 const REFUSED_NOW: f64 = 0.05;
 /// Refusals are local as long as the ranges that are refused just now have no more than this share of
@@ -55,7 +57,10 @@ pub enum Scope {
     /// The whole bucket, as far as can be told.
     Bucket,
     /// A part of the key space: what is sent elsewhere is accepted.
-    Part,
+    Part {
+        /// So many ranges got something of late.
+        ranges: usize,
+    },
     /// A range that has a pace of its own.
     Apart,
 }
@@ -159,9 +164,14 @@ impl Ranges {
         }
         match (self.is_apart(now, range), is_local) {
             (true, _) => Scope::Apart,
-            (false, true) => Scope::Part,
+            (false, true) => Scope::Part { ranges: self.in_use(now) },
             (false, false) => Scope::Bucket,
         }
+    }
+
+    /// Ranges that got something of late.
+    fn in_use(&self, now: Duration) -> usize {
+        self.books.values().filter(|book| book.faded(now).sent_now >= IN_USE_KEYS_MIN).count()
     }
 
     /// Whether the ranges that are refused just now are the lesser part.

@@ -260,7 +260,8 @@ impl Run {
                     before,
                     accepted: keys - refused,
                     throttled: if scope == Scope::Bucket { refused } else { 0 },
-                    local: if scope == Scope::Part { refused } else { 0 },
+                    local: if matches!(scope, Scope::Part { .. }) { refused } else { 0 },
+                    ranges: if let Scope::Part { ranges } = scope { ranges } else { 0 },
                     ..Answer::default()
                 };
                 self.pace.answered(Duration::from_nanos(now), answer);
