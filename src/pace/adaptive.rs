@@ -63,13 +63,13 @@ const LEFT_OF_ACCEPTED: f64 = 0.6;
 /// Growth of a clean window, as a share of the greatest rate known to be good.
 const GROWTH_CLEAN: f64 = 0.03;
 /// The part of the way back to what was granted before a cut that a clean window goes.
-const GROWTH_BACK: f64 = 0.4;
+const GROWTH_BACK: f64 = 0.25;
 /// Clean windows in a row after which the growth itself grows.
-const CLEAN_LONG: u32 = 5;
+const CLEAN_LONG: u32 = 3;
 /// By so much a window.
 const GROWTH_FASTER: f64 = 1.4;
 /// Up to this share of the known rate a window.
-const GROWTH_CLEAN_MAX: f64 = 0.25;
+const GROWTH_CLEAN_MAX: f64 = 0.10;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
 const FUTILE_CUTS_MAX: u32 = 5;
 /// Keys of a request as a time at the rate: so much is refused at once at most.
