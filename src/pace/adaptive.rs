@@ -477,12 +477,14 @@ impl Adaptive {
         if self.cuts == 0 {
             self.first_refused_share = share;
         }
-        self.cuts += 1;
         self.clean_windows = 0;
         self.sustained = self.sure(now);
         self.emptied = Some((now, self.accepted));
         let least = (LEFT_OF_ACCEPTED * self.accepted_lately).max(RATE_MIN);
+        let rate_before = self.rate;
         self.rate = rate.max(least).min(self.rate.max(RATE_MIN));
+        // A cut that changed nothing cannot have been in vain.
+        self.cuts += u32::from(self.cuts == 0 || self.rate < rate_before * 0.99);
         self.known = self.known.max(self.rate);
         self.tokens = self.tokens.min(0.0);
         self.cut_at = now;
