@@ -1,6 +1,6 @@
 //! The life of a batch after it was planned: handed out, given back, settled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
@@ -15,10 +15,13 @@ use crate::model::{ActionId, Batch, Fate, Item, Key, Kind, Outcome, Phase, Recor
 /// A batch that is handed out.
 const CLAIMED: i64 = 1;
 
+/// So many batches that are due are looked at for a claim.
+const DUE_LOOKED_AT_MAX: usize = 512;
+
 /// Which batches a claim is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wanted {
-    /// Those that are due for another try, then new ones.
+    /// New ones, and those that are due for another try.
     All,
     /// Those that are due for another try.
     Retries,
@@ -32,10 +35,10 @@ pub(super) fn claim(
     resting: &[i64],
 ) -> Result<Claims, Fault> {
     let mut batches = Vec::new();
-    let found = take_due(store, max_batches, now, &mut batches).and_then(|()| match wanted {
-        Wanted::All => take_fresh(store, max_batches, resting, &mut batches),
-        Wanted::Retries => Ok(()),
-    });
+    let found = match wanted {
+        Wanted::All => take_by_turns(store, max_batches, now, resting, &mut batches),
+        Wanted::Retries => take_due(store, max_batches, now, &mut batches),
+    };
     if let Err(fault) = found {
         // One batch does not decode: the others must not stay marked as handed out.
         for claimed in &batches {
@@ -55,7 +58,11 @@ pub(super) fn claim(
     }
     // Fewer than were asked for: there is nothing fresh but that of resting ranges.
     let wanted = if resting.is_empty() || batches.len() >= max_batches { wanted } else { Wanted::Retries };
-    Ok(Claims { next_ready: next_ready(store, now, wanted)?, open: store.totals.open_batches, batches })
+    Ok(Claims {
+        next_ready: next_ready(store, now, wanted, resting)?,
+        open: store.totals.open_batches,
+        batches,
+    })
 }
 
 /// Batches that are due for another try, the longest due first.
@@ -77,16 +84,57 @@ fn take_due(
     Ok(())
 }
 
-/// Batches that were never tried, of ranges that do not rest, in the order of [`turns`].
-fn take_fresh(
+/// The batches that are due for another try, the longest due first, by their ranges.
+fn due_by_range(
+    store: &Store,
+    now: Timestamp,
+    resting: &[i64],
+) -> Result<BTreeMap<i64, VecDeque<i64>>, Fault> {
+    let sql = "SELECT id, range_id FROM batch INDEXED BY batch_due \
+               WHERE state = 0 AND not_before_ms IS NOT NULL AND not_before_ms <= ?1 \
+               ORDER BY not_before_ms, id";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut rows = statement.query([now])?;
+    let mut due: BTreeMap<i64, VecDeque<i64>> = BTreeMap::new();
+    let mut count = 0;
+    while let Some(row) = rows.next()?
+        && count < DUE_LOOKED_AT_MAX
+    {
+        let range: i64 = row.get(1)?;
+        if resting.binary_search(&range).is_err() {
+            due.entry(range).or_default().push_back(row.get(0)?);
+            count += 1;
+        }
+    }
+    Ok(due)
+}
+
+/// Batches of ranges that do not rest, in the order of [`turns`]; in the turn of a range those that are
+/// due for another try come first. They have no precedence over other ranges: what was refused for its
+/// rate often lies where the server is fullest, and must not become all that is sent.
+fn take_by_turns(
     store: &mut Store,
     max_batches: usize,
+    now: Timestamp,
     resting: &[i64],
     batches: &mut Vec<ClaimedBatch>,
 ) -> Result<(), Fault> {
+    let mut due = due_by_range(store, now, resting)?;
     while batches.len() < max_batches {
+        let may_be_chosen =
+            |id, fresh| due.contains_key(&id) || (fresh > 0 && resting.binary_search(&id).is_err());
         let ranges = store.ranges.iter_mut().map(|(id, books)| (*id, books));
-        let Some(range) = turns::next_range(ranges, |id| resting.binary_search(&id).is_err()) else { break };
+        let Some(range) = turns::next_range(ranges, may_be_chosen) else { break };
+        if let Some(ids) = due.get_mut(&range) {
+            let id = ids.pop_front();
+            if ids.is_empty() {
+                due.remove(&range);
+            }
+            if let Some(id) = id {
+                batches.push(hand_out(store, id)?);
+            }
+            continue;
+        }
         match fresh_batch(store, range)? {
             Some(id) => {
                 batches.push(hand_out(store, id)?);
@@ -154,17 +202,27 @@ fn with_failed_elder(store: &Store, batch: &Batch) -> Result<Vec<usize>, Fault> 
     Ok(blocked)
 }
 
-fn next_ready(store: &Store, now: Timestamp, wanted: Wanted) -> Result<Option<Timestamp>, Fault> {
+fn next_ready(
+    store: &Store,
+    now: Timestamp,
+    wanted: Wanted,
+    resting: &[i64],
+) -> Result<Option<Timestamp>, Fault> {
     let sql = "SELECT EXISTS (SELECT 1 FROM batch INDEXED BY batch_fresh \
                WHERE state = 0 AND not_before_ms IS NULL)";
     if wanted == Wanted::All && store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))? {
         return Ok(Some(now));
     }
-    let sql = "SELECT not_before_ms FROM batch INDEXED BY batch_due \
-               WHERE state = 0 AND not_before_ms IS NOT NULL ORDER BY not_before_ms LIMIT 1";
-    let due: Option<Timestamp> =
-        store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-    Ok(due.map(|due| due.max(now)))
+    let sql = "SELECT not_before_ms, range_id FROM batch INDEXED BY batch_due \
+               WHERE state = 0 AND not_before_ms IS NOT NULL ORDER BY not_before_ms";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if resting.binary_search(&row.get(1)?).is_err() {
+            return Ok(Some(row.get::<_, Timestamp>(0)?.max(now)));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn release(store: &mut Store, batch_ids: &[i64]) -> Result<(), Fault> {

@@ -218,6 +218,7 @@ fn check_page(store: &Store, page: &PageCommit) -> Result<RangeBooks, Fault> {
         done: range.done,
         has_failures: old.has_failures,
         fresh: old.fresh + page.batches.iter().filter(|batch| !is_blocked(batch)).count() as u64,
+        blocked: old.blocked + page.batches.iter().filter(|batch| is_blocked(batch)).count() as u64,
         points: old.points,
         turns: old.turns,
     })
@@ -365,6 +366,9 @@ pub(super) fn unblock(store: &mut Store, range: i64) -> Result<(), Fault> {
     let limit = first_open.map_or(Count(u64::MAX), Count);
     let unblocked = store.connection.prepare_cached(sql)?.execute(params![range, limit])?;
     add_fresh(store, range, unblocked.cast_signed() as i64);
+    if let Some(books) = store.ranges.get_mut(&range) {
+        books.blocked = books.blocked.saturating_sub(unblocked as u64);
+    }
     Ok(())
 }
 

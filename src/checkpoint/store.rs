@@ -43,6 +43,8 @@ pub(super) struct RangeBooks {
     pub(super) has_failures: bool,
     /// Batches that are ready and were never tried.
     pub(super) fresh: u64,
+    /// Batches that wait for the elders of their items.
+    pub(super) blocked: u64,
     /// See [`super::turns`].
     pub(super) points: i64,
     /// Turns the range has had.
@@ -175,9 +177,10 @@ impl Store {
         Ok(store)
     }
 
-    /// Counts the batches of each range that are ready and were never tried.
+    /// Counts the batches of each range that were never tried: those that are ready, and those that
+    /// wait.
     pub(super) fn count_fresh(&mut self) -> Result<(), Fault> {
-        self.ranges.values_mut().for_each(|books| books.fresh = 0);
+        self.ranges.values_mut().for_each(|books| (books.fresh, books.blocked) = (0, 0));
         let sql = "SELECT range_id, count(*) FROM batch INDEXED BY batch_fresh \
                    WHERE state = 0 AND not_before_ms IS NULL GROUP BY range_id";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -186,6 +189,16 @@ impl Store {
             let (range, count): (i64, Count) = (row.get(0)?, row.get(1)?);
             if let Some(books) = self.ranges.get_mut(&range) {
                 books.fresh = count.0;
+            }
+        }
+        let sql =
+            "SELECT range_id, count(*) FROM batch INDEXED BY batch_blocked WHERE state = 2 GROUP BY range_id";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (range, count): (i64, Count) = (row.get(0)?, row.get(1)?);
+            if let Some(books) = self.ranges.get_mut(&range) {
+                books.blocked = count.0;
             }
         }
         Ok(())

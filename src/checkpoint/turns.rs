@@ -11,17 +11,27 @@ use super::store::RangeBooks;
 /// of their elders.
 const OLDEST_EVERY: u64 = 4;
 
+/// So many batches are taken to lie in what is still to be listed of a range. While ranges are listed,
+/// what they have so far says little about what they hold: a region whose listing is done must not get
+/// most of the turns only because the others are still being listed.
+const UNLISTED: u64 = 64;
+
+/// How many batches a range is taken to have left, those that wait for their elders included.
+fn left(books: &RangeBooks) -> u64 {
+    books.fresh + books.blocked + if books.done { 0 } else { UNLISTED }
+}
+
 /// The range whose turn it is, and its books brought up to date. Each range that has batches and may be
-/// chosen gains as many points as it has batches; the one with the most loses what all gained. `None`
-/// where no range may be chosen.
+/// chosen gains as many points as it has left; the one with the most loses what all gained. `None`
+/// where no range may be chosen, of which it is asked by its id and its batches that were never tried.
 pub(super) fn next_range<'a>(
     ranges: impl Iterator<Item = (i64, &'a mut RangeBooks)>,
-    may_be_chosen: impl Fn(i64) -> bool,
+    may_be_chosen: impl Fn(i64, u64) -> bool,
 ) -> Option<i64> {
     let mut all = 0;
     let mut best: Option<(i64, &mut RangeBooks)> = None;
-    for (id, books) in ranges.filter(|(id, books)| books.fresh > 0 && may_be_chosen(*id)) {
-        let gain = i64::try_from(books.fresh).unwrap_or(i64::MAX);
+    for (id, books) in ranges.filter(|(id, books)| may_be_chosen(*id, books.fresh)) {
+        let gain = i64::try_from(left(books).max(1)).unwrap_or(i64::MAX);
         books.points = books.points.saturating_add(gain);
         all += gain;
         let is_better = best.as_ref().is_none_or(|(best_id, best)| {
@@ -54,14 +64,19 @@ mod tests {
     use super::*;
 
     fn books(fresh: &[(i64, u64)]) -> BTreeMap<i64, RangeBooks> {
-        fresh.iter().map(|(id, fresh)| (*id, RangeBooks { fresh: *fresh, ..RangeBooks::default() })).collect()
+        fresh
+            .iter()
+            .map(|(id, fresh)| (*id, RangeBooks { fresh: *fresh, done: true, ..RangeBooks::default() }))
+            .collect()
     }
 
     #[test]
     fn ranges_have_turns_in_proportion_to_what_they_have_left_and_end_together() {
         let mut ranges = books(&[(1, 10), (2, 30), (3, 60), (4, 0)]);
         let mut turns = Vec::new();
-        while let Some(id) = next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |_| true) {
+        while let Some(id) =
+            next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |_, fresh| fresh > 0)
+        {
             ranges.get_mut(&id).unwrap().fresh -= 1;
             turns.push(id);
         }
@@ -78,10 +93,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_blocked_or_not_yet_listed_counts_too() {
+        let mut ranges = books(&[(1, 64), (2, 4), (3, 4)]);
+        ranges.get_mut(&2).unwrap().blocked = 60;
+        let listed = ranges.get_mut(&3).unwrap();
+        (listed.done, listed.fresh) = (false, 3);
+        let mut turns = [0; 4];
+        for _ in 0..9 {
+            let id =
+                next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |_, fresh| fresh > 0).unwrap();
+            let books = ranges.get_mut(&id).unwrap();
+            books.fresh -= 1;
+            turns[id as usize] += 1;
+        }
+        assert_eq!(turns, [0, 3, 3, 3]);
+    }
+
+    #[test]
     fn a_range_that_may_not_be_chosen_loses_its_turns() {
         let mut ranges = books(&[(1, 10), (2, 1)]);
         let mut next =
-            |choose: i64| next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |id| id == choose);
+            |choose: i64| next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |id, _| id == choose);
         assert_eq!([next(2), next(2), next(3)], [Some(2), Some(2), None]);
     }
 

@@ -55,11 +55,11 @@ const CUT_MUCH: f64 = 0.7;
 /// Growth of a clean window, as a share of the greatest rate known to be good.
 const GROWTH_CLEAN: f64 = 0.03;
 /// Clean windows in a row after which the growth itself grows.
-const CLEAN_LONG: u32 = 7;
+const CLEAN_LONG: u32 = 4;
 /// By so much a window.
-const GROWTH_FASTER: f64 = 1.3;
+const GROWTH_FASTER: f64 = 1.5;
 /// Up to this share of the known rate a window.
-const GROWTH_CLEAN_MAX: f64 = 0.25;
+const GROWTH_CLEAN_MAX: f64 = 0.4;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
 const FUTILE_CUTS_MAX: u32 = 5;
 /// Keys of a request as a time at the rate: so much is refused at once at most.
@@ -269,7 +269,7 @@ impl Adaptive {
     pub fn answered(&mut self, now: Duration, answer: Answer) {
         self.forget();
         if let Some(wish) = answer.retry_after {
-            self.held_until = self.held_until.max(now.saturating_add(wish));
+            self.held_until = self.held_until.max(now.saturating_add(wish.min(super::HOLD_MAX)));
         }
         let latency = now.saturating_sub(answer.sent).as_secs_f64();
         self.latency_secs += 0.05 * (latency - self.latency_secs);

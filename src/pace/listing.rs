@@ -88,7 +88,8 @@ impl Listing {
             }
             Refused::NoAnswer => 0.75,
             Refused::Throttled { retry_after } => {
-                self.held_until = self.held_until.max(now.saturating_add(retry_after.unwrap_or_default()));
+                let wish = retry_after.unwrap_or_default().min(super::HOLD_MAX);
+                self.held_until = self.held_until.max(now.saturating_add(wish));
                 self.limit_is_known = true;
                 0.5
             }

@@ -17,6 +17,10 @@ pub use ranges::Ranges;
 
 use gate::Gate;
 
+/// Longest wait that one Retry-After puts on everybody: a single proxy that names a day must not stop a
+/// run. What was refused waits for as long as it was told.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
 /// What a user wants of the pace.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PaceSettings {

@@ -96,19 +96,22 @@ impl Model {
         !open_batch && !open_tail
     }
 
-    /// Takes note of a claim of at most `max` batches, and checks that it may answer these ids: what is
-    /// due first, in order, and then any that were never tried, as many as there are.
+    /// Takes note of a claim of at most `max` batches, and checks that it may answer these ids: any
+    /// that are ready, as many as there are, and of each range what is due first and in order.
     fn claim(&mut self, max: usize, answered: &[i64]) -> (Vec<ModelBatch>, Option<i64>) {
         let ready: Vec<_> = self.batches.iter().filter(|batch| self.is_ready(batch)).collect();
-        let mut due: Vec<_> = ready.iter().filter_map(|batch| Some((batch.not_before?, batch.id))).collect();
-        due.sort_unstable();
-        due.truncate(max);
-        let fresh: Vec<i64> =
-            ready.iter().filter(|batch| batch.not_before.is_none()).map(|batch| batch.id).collect();
-        assert_eq!(answered.len(), max.min(due.len() + fresh.len()), "of {due:?} and {fresh:?}");
-        let (first, rest) = answered.split_at(due.len());
-        assert_eq!(first, due.iter().map(|(_, id)| *id).collect::<Vec<_>>());
-        assert!(rest.iter().all(|id| fresh.contains(id)), "{rest:?} of {fresh:?}");
+        assert_eq!(answered.len(), max.min(ready.len()), "of {ready:?}");
+        for range in &self.ranges {
+            let of_range: Vec<_> = ready.iter().filter(|batch| batch.range == range.id).collect();
+            let mut due: Vec<_> =
+                of_range.iter().filter_map(|batch| Some((batch.not_before?, batch.id))).collect();
+            due.sort_unstable();
+            let mut taken = answered.iter().filter(|id| of_range.iter().any(|batch| batch.id == **id));
+            for (_, id) in &due {
+                assert!(taken.next().is_none_or(|taken| taken == id), "{answered:?} of {due:?}");
+            }
+        }
+        assert!(answered.iter().all(|id| ready.iter().any(|batch| batch.id == *id)), "{answered:?}");
         let mut taken = Vec::new();
         for id in answered {
             let batch = self.batches.iter_mut().find(|batch| batch.id == *id).unwrap();

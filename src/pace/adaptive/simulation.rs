@@ -399,6 +399,10 @@ fn a_wish_to_be_left_alone_is_granted() {
     pace.answered(Duration::from_secs(1), answer);
     assert_eq!(pace.ask(Duration::from_secs(2), 1), Ask::Wait(Duration::from_secs(6)));
     assert!(!matches!(pace.ask(Duration::from_secs(8), 1), Ask::Wait(wait) if wait > Duration::from_secs(1)));
+    // A day is not: one proxy must not stop a run.
+    let day = Some(Duration::from_secs(86_400));
+    pace.answered(Duration::from_secs(9), Answer { throttled: 1, retry_after: day, ..Answer::default() });
+    assert_eq!(pace.ask(Duration::from_secs(9), 1), Ask::Wait(Duration::from_secs(60)));
 }
 
 #[test]
