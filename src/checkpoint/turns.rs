@@ -1,4 +1,4 @@
-//! Whose turn it is: which of the batches that were never tried is handed out next.
+//! Whose turn it is: which range a batch is handed out of next, and which of those never tried.
 //!
 //! Servers divide the key space into partitions and limit each. Neighbouring keys share a partition, so
 //! what is sent at a time should lie all over the key space, and so that no partition is left over at

@@ -199,9 +199,10 @@ impl Checkpoint {
         permit.map(Slot).map_err(|_| CheckpointError::Closed)
     }
 
-    /// Hands out batches that may be sent at `now`: batches that are due for another try first,
-    /// then new ones, the ranges taking turns, each all over its keys. A batch of latest items
-    /// is handed out only after all batches of its elders are settled.
+    /// Hands out batches that may be sent at `now`. The ranges take turns in proportion to what they have
+    /// left; in the turn of a range a batch that is due for another try comes first, then new ones all
+    /// over its keys. A batch of latest items is handed out only after all batches of its elders are
+    /// settled.
     ///
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
