@@ -384,6 +384,18 @@ fn what_is_known_of_one_prefix_is_no_hint_for_another() {
 }
 
 #[test]
+fn a_key_beyond_the_jobs_own_bound_proves_nothing_where_the_order_may_not_be_that_of_bytes() {
+    let probe =
+        Probe { number: 0, scope: Key::default(), at: Key::from("z"), is_guess: true, is_opening: false };
+    let found = Found { first: Some(Key::from("\u{1f600}")), is_truncated: true };
+    for (hi, verdict) in [("\u{ff5e}", Verdict::Unproven), ("zz", Verdict::Empty)] {
+        let range = Open { hi: Some(Key::from(hi)), ..open(&[""]).remove(0) };
+        let ranges = Ranges::new(4, vec![range], 9);
+        assert_eq!(ranges.verdict(&probe, Some(0), &found), verdict, "{hi}");
+    }
+}
+
+#[test]
 fn one_page_is_one_request() {
     let bucket = Bucket::new(shapes::keys("hive", PAGE as u64 - 1, 1));
     assert_eq!(simulate(&bucket, 16, || 1.0).requests, 1);
