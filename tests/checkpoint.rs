@@ -64,6 +64,7 @@ fn items(first: u64, count: u64, chance: &mut fastrand::Rng) -> Vec<Item> {
             size: if n % 4 == 3 { 0 } else { chance.u64(500..200_000) },
             last_modified: at(1_700_000_000_000 + (n * 977 % 86_400) as i64 * 1000),
             rule: RuleId(0),
+            copy: None,
         })
         .collect()
 }
@@ -107,6 +108,7 @@ fn record(item: &Item, fate: Fate) -> Record {
         last_modified: item.last_modified,
         fate,
         at: at(1_700_000_000_000),
+        copied: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use s3sweep::job::{self, Audit, Endpoint, Job};
+use s3sweep::job::{self, Action, Audit, Endpoint, Job};
 use s3sweep::model::{ActionId, DeleteOptions, Key, Kind, RuleId, Timestamp, Version, VersionId};
 use s3sweep::rules::{Decision, KeyFold, NullVersions, Policy, Rules, Sequenced, State, Verdict};
 
@@ -34,6 +34,7 @@ fn selected(job: &Job, key: &str, entries: &[(&str, Kind, u32, u64)]) -> Vec<(St
             null_versions: NullVersions::Refuse,
             suspended: false,
         },
+        histories: Vec::new(),
     };
     let mut fold = KeyFold::default();
     let mut decided = Vec::new();
@@ -135,7 +136,7 @@ fn emptying_takes_every_entry_and_the_latest_last() {
     use Kind::{DeleteMarker as M, Version as V};
     let job = load("empty-bucket.yaml");
     assert_eq!(job.bucket.expected_owner.as_deref(), Some("123456789012"));
-    assert_eq!(job.actions, [DeleteOptions::default()]);
+    assert_eq!(job.actions, [Action::Delete(DeleteOptions::default())]);
     assert_eq!(job.rules[0].verdict, Verdict::Act(ActionId(0)));
     assert_eq!(job.rules[0].conditions.state, [State::Any]);
     let entries = [("a", V, 1, 1), ("b", M, 2, 0), ("null", V, 3, 1)];

@@ -156,6 +156,7 @@ fn items(first: u64, chance: &mut fastrand::Rng) -> Vec<Item> {
         size: if n % 4 == 3 { 0 } else { chance.u64(500..200_000) },
         last_modified: at(1_700_000_000_000 + (n * 977 % 86_400) as i64 * 1000),
         rule: RuleId(0),
+        copy: None,
     };
     (first..first + ENTRIES).map(item).collect()
 }
@@ -198,6 +199,7 @@ fn settlement(batch: i64, items: &[Item]) -> Settlement {
             attempt: 1,
         },
         at: at(1_700_000_000_000),
+        copied: None,
     };
     Settlement {
         batch,

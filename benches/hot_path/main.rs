@@ -94,7 +94,7 @@ fn rules() -> Rules {
     let job = job::load(JOB, "bench.yaml", &|_| None).unwrap();
     let policy =
         Policy { began: BEGAN, allow_promotion: false, null_versions: job.null_versions, suspended: false };
-    Rules { rules: job.rules, policy }
+    Rules { rules: job.rules, policy, histories: Vec::new() }
 }
 
 /// The items of a batch that deletes a whole page.
@@ -107,6 +107,7 @@ fn items() -> Vec<Item> {
         size: version.size,
         last_modified: version.last_modified,
         rule: RuleId(0),
+        copy: None,
     };
     page().versions.into_iter().map(item).collect()
 }

@@ -216,6 +216,7 @@ fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
             size,
             last_modified: Timestamp::from_millis(millis),
             rule: RuleId(u16::try_from(tag >> 2).ok()?),
+            copy: None,
         });
     }
     Some(items)

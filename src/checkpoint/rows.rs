@@ -270,13 +270,16 @@ fn keep_reason(rule: Option<RuleId>, word: &str) -> Option<KeepReason> {
             KeepReason::Promotion(rule),
             KeepReason::NullVersion(rule),
             KeepReason::Ambiguous(rule),
+            KeepReason::ChainTooLong(rule),
         ]
     });
     plain.chain(ruled).find(|reason| reason.as_str() == word)
 }
 
 fn skip_reason(word: &str) -> Option<SkipReason> {
-    [SkipReason::ElderRemains, SkipReason::PlanAbandoned].into_iter().find(|reason| reason.as_str() == word)
+    [SkipReason::ElderRemains, SkipReason::PlanAbandoned, SkipReason::ChainBroken, SkipReason::NeedsRestore]
+        .into_iter()
+        .find(|reason| reason.as_str() == word)
 }
 
 pub(super) fn counters(connection: &Connection) -> Result<BTreeMap<String, u64>, Fault> {
@@ -346,6 +349,7 @@ fn failure(row: &Row<'_>) -> Result<FailureRow, Fault> {
         size: count(row, 5)?,
         last_modified: row.get(6)?,
         rule: RuleId(row.get(7)?),
+        copy: None,
     };
     let (range, request_id, attempt, at) = (row.get(0)?, row.get(11)?, row.get(12)?, row.get(13)?);
     Ok(FailureRow { range, item, outcome, request_id, attempt, at })
@@ -388,7 +392,8 @@ mod tests {
             KeepReason::Promotion(_) => KeepReason::NullVersion(rule),
             KeepReason::NullVersion(_) => KeepReason::Ambiguous(rule),
             KeepReason::Ambiguous(_) => KeepReason::Unfinished,
-            KeepReason::Unfinished => return None,
+            KeepReason::Unfinished => KeepReason::ChainTooLong(rule),
+            KeepReason::ChainTooLong(_) => return None,
         })
     }
 

@@ -54,7 +54,12 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
     if facts.object_lock {
         lines.push("Object Lock is on: locked versions will be refused and reported as failed".into());
     }
-    if facts.mfa_delete && job.actions.iter().any(|action| action.mfa.is_none()) {
+    if facts.mfa_delete
+        && job
+            .actions
+            .iter()
+            .any(|action| action.delete_options().is_some_and(|options| options.mfa.is_none()))
+    {
         lines.push("warning: MFA Delete is on, but an action of the job has no `mfa:`".into());
     }
     let prefix = job.scope.prefixes.first().map_or(&[][..], |prefix| prefix.as_bytes());

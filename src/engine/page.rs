@@ -248,6 +248,7 @@ impl<'a> Planned<'a> {
             Decision::Act { rule, action, elders_selected } => {
                 self.select(version, rule, action, elders_selected)
             }
+            Decision::Copy { rule, action } => self.select(version, rule, action, false),
         }
     }
 
@@ -263,6 +264,7 @@ impl<'a> Planned<'a> {
                 last_modified: version.last_modified,
                 fate: Fate::Kept(reason),
                 at: self.options.at,
+                copied: None,
             });
         }
     }
@@ -298,6 +300,7 @@ impl<'a> Planned<'a> {
             size: version.size,
             last_modified: version.last_modified,
             rule,
+            copy: None,
         };
         match (is_latest, is_marker_entry) {
             (true, _) => self.batcher.latest(item, action, elders_selected),

@@ -120,6 +120,11 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
             null_versions: job.null_versions,
             suspended: facts.versioning == VersioningStatus::Suspended,
         },
+        histories: job
+            .actions
+            .iter()
+            .map(|action| action.transfer().map(|transfer| transfer.settings.history))
+            .collect(),
     };
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };

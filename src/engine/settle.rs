@@ -142,6 +142,7 @@ impl Settled {
             last_modified: item.last_modified,
             fate: Fate::Settled { rule: item.rule, outcome, request_id, attempt },
             at: self.settlement.at,
+            copied: None,
         });
     }
 }

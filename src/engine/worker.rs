@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
+use crate::job::Action;
 use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
 use crate::pace::Load;
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
@@ -37,7 +38,7 @@ async fn process(ctx: &Context, work: Work) {
     }
     let to_send: Vec<usize> =
         (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
-    match ctx.job.actions.get(usize::from(batch.action.0)) {
+    match ctx.job.actions.get(usize::from(batch.action.0)).and_then(Action::delete_options) {
         Some(options) => deliver(ctx, &batch, &to_send, options, &mut sent).await,
         None => {
             ctx.stop.abort(super::Ending::Checkpoint(format!("batch {id} names an action the job lacks")))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::model::{DeleteOptions, Key};
+use crate::model::Key;
 use crate::rules::{Conditions, KeyPattern, NullVersions, Rule, Verdict};
 
 use super::fingerprint::{Fingerprint, sha256_hex};
@@ -11,7 +11,7 @@ use super::reader::{Field, Reader, Section};
 use super::rule_section::Compiled;
 use super::spec::{Budget, Endpoint, Job, Limits, ListingMode, Metrics, Report, Retry, SandboxSpec, Scope};
 use super::yaml::{self, At, Node};
-use super::{BucketSpec, FILE_BYTES_MAX};
+use super::{Action, BucketSpec, FILE_BYTES_MAX};
 
 /// Rises when the same rules would come to mean something else: a run that began under the old
 /// meaning is not gone on with.
@@ -238,16 +238,19 @@ impl Reader<'_> {
         canonical
     }
 
-    fn canonical_rule(&self, rule: &Rule, actions: &[DeleteOptions]) -> Json {
+    fn canonical_rule(&self, rule: &Rule, actions: &[Action]) -> Json {
         let action = match rule.verdict {
             Verdict::Keep => json!("keep"),
             // The token changes every minute; a run that is gone on with has a new one.
-            Verdict::Act(id) => actions.get(usize::from(id.0)).map_or(Json::Null, |options| {
-                json!({ "number": id.0, "delete": {
-                    "bypass_governance_retention": options.bypass_governance_retention,
-                    "mfa_serial": options.mfa.as_ref().map(|mfa| self.canonical(&mfa.serial)),
-                } })
-            }),
+            Verdict::Act(id) | Verdict::Copy(id) => {
+                let options = actions.get(usize::from(id.0)).and_then(Action::delete_options);
+                options.map_or(Json::Null, |options| {
+                    json!({ "number": id.0, "delete": {
+                        "bypass_governance_retention": options.bypass_governance_retention,
+                        "mfa_serial": options.mfa.as_ref().map(|mfa| self.canonical(&mfa.serial)),
+                    } })
+                })
+            }
         };
         json!({ "name": rule.name, "match": canonical_conditions(&rule.conditions), "action": action })
     }

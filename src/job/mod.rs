@@ -19,8 +19,8 @@ pub use compile::load;
 pub use fingerprint::{Fingerprint, differences};
 pub use problem::{Problem, Problems};
 pub use spec::{
-    Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, Job, KeyShape, Limits, ListingMode, Metrics,
-    Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures,
+    Action, Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, Job, KeyShape, Limits, ListingMode,
+    Metrics, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::{ActionId, DeleteOptions, Key, Mfa};
 use crate::rules::{Conditions, KeyPattern, PatternError, Rule, State, Verdict};
 
+use super::Action;
 use super::RULES_MAX;
 use super::lint;
 use super::reader::{Field, Reader, Section, listed};
@@ -37,7 +38,7 @@ pub(super) struct Compiled {
     pub(super) rules: Vec<Rule>,
     /// Where each rule stands.
     pub(super) places: Vec<At>,
-    pub(super) actions: Vec<DeleteOptions>,
+    pub(super) actions: Vec<Action>,
 }
 
 impl Reader<'_> {
@@ -199,7 +200,7 @@ impl Reader<'_> {
         read
     }
 
-    fn action(&mut self, field: &Field<'_>, actions: &mut Vec<DeleteOptions>) -> Option<Verdict> {
+    fn action(&mut self, field: &Field<'_>, actions: &mut Vec<Action>) -> Option<Verdict> {
         const EXPECTED: &str = "keep, delete, or a mapping with delete";
         let options = match &field.node.value {
             Value::Scalar { text, .. } if text == "keep" => return Some(Verdict::Keep),
@@ -214,8 +215,9 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let index = actions.iter().position(|known| *known == options).unwrap_or_else(|| {
-            actions.push(options);
+        let action = Action::Delete(options);
+        let index = actions.iter().position(|known| *known == action).unwrap_or_else(|| {
+            actions.push(action);
             actions.len() - 1
         });
         // RULES_MAX rules have no more actions than that.

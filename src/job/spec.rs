@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{DeleteOptions, Key};
+use crate::model::{CopySettings, DeleteOptions, Key};
 use crate::rules::{NullVersions, Rule};
 
 use super::fingerprint::Fingerprint;
@@ -27,7 +27,7 @@ pub struct Job {
     pub rules: Vec<Rule>,
     /// What the rules' action ids stand for: `ActionId(n)` is `actions[n]`. Rules whose requests
     /// look alike share one.
-    pub actions: Vec<DeleteOptions>,
+    pub actions: Vec<Action>,
     /// Whether an older version may become current by this job.
     pub allow_promotion: bool,
     /// What to do with `null` versions where versioning is suspended.
@@ -51,6 +51,44 @@ pub struct Job {
     pub fingerprint: Fingerprint,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+}
+
+/// What a rule does with the versions it selects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// They are deleted.
+    Delete(DeleteOptions),
+    /// They are copied, and deleted where the action moves them.
+    Transfer(Box<Transfer>),
+}
+
+/// A copy, or a move.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    /// How the source versions are deleted once their copies are verified; absent where they stay.
+    pub removes_source: Option<DeleteOptions>,
+    /// The destination; everything that the job file leaves out is that of the job's own bucket.
+    pub to: BucketSpec,
+    /// Everything else.
+    pub settings: CopySettings,
+}
+
+impl Action {
+    /// How source versions are deleted; absent where they stay.
+    pub const fn delete_options(&self) -> Option<&DeleteOptions> {
+        match self {
+            Self::Delete(options) => Some(options),
+            Self::Transfer(transfer) => transfer.removes_source.as_ref(),
+        }
+    }
+
+    /// The copy that the action makes, where it makes one.
+    pub const fn transfer(&self) -> Option<&Transfer> {
+        match self {
+            Self::Delete(_) => None,
+            Self::Transfer(transfer) => Some(transfer),
+        }
+    }
 }
 
 /// The bucket of a job and how to speak to it.

@@ -103,7 +103,10 @@ confirm: false
     let mfa = Mfa { serial: "arn:mfa".into(), token: "918273".into() };
     assert_eq!(
         job.actions,
-        [DeleteOptions { bypass_governance_retention: true, mfa: Some(mfa) }, DeleteOptions::default()]
+        [
+            Action::Delete(DeleteOptions { bypass_governance_retention: true, mfa: Some(mfa) }),
+            Action::Delete(DeleteOptions::default())
+        ]
     );
     let verdicts: Vec<Verdict> = job.rules.iter().map(|rule| rule.verdict).collect();
     assert_eq!(verdicts, [Verdict::Keep, Verdict::Act(ActionId(0)), Verdict::Act(ActionId(1))]);

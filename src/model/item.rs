@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::text::Arena;
-use super::{Key, Kind, Timestamp, VersionId};
+use super::{CopyItem, Key, Kind, Timestamp, VersionId};
 
 /// Index of a rule in its job, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -56,6 +56,8 @@ pub struct Item {
     pub last_modified: Timestamp,
     /// The rule that selected it.
     pub rule: RuleId,
+    /// What copying it needs, and then the copy; absent where it is deleted and nothing else.
+    pub copy: Option<Box<CopyItem>>,
 }
 
 impl Item {
@@ -132,6 +134,7 @@ mod tests {
             size: 1,
             last_modified: Timestamp::from_millis(2),
             rule: RuleId(0),
+            copy: None,
         };
         let items = [item("a", "1"), item("a", "2"), item("", "3"), item("b", "1")];
         let mut moved = items.clone();

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{KeepReason, Key, Kind, Outcome, RuleId, Timestamp, VersionId};
+use super::{Copied, KeepReason, Key, Kind, Outcome, RuleId, Timestamp, VersionId};
 
 /// What the audit says of a version.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +40,8 @@ pub struct Record {
     pub fate: Fate,
     /// When that was known, by the server's clock.
     pub at: Timestamp,
+    /// The verified copy, where one was made.
+    pub copied: Option<Box<Copied>>,
 }
 
 /// An append-only file of records that is exact after a crash.

@@ -5,15 +5,23 @@
 mod item;
 mod journal;
 mod key;
+mod key_template;
 mod outcome;
 mod text;
 mod time;
+mod transfer;
 mod version;
 
 pub use item::{ActionId, Batch, DeleteOptions, Item, Mfa, Phase, RuleId};
 pub use journal::{Fate, Journal, Record};
 pub use key::Key;
+pub use key_template::{KeyPart, KeyTemplate, TimePart};
 pub use outcome::{Class, Failure, KeepReason, Outcome, SkipReason};
 pub use text::{Arena, Sealed, Span, Text, TextSpan};
 pub use time::Timestamp;
+pub use transfer::{
+    AclSource, ChecksumKind, Copied, CopyItem, CopySettings, CustomerKey, CustomerKeyBytes, Encryption,
+    History, IfExists, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route,
+    TagSource, Verify,
+};
 pub use version::{Kind, Marker, Page, Version, VersionId, VersioningStatus};

@@ -44,6 +44,10 @@ pub enum SkipReason {
     ElderRemains,
     /// The plan it belongs to was given up.
     PlanAbandoned,
+    /// Another version of its key could not be copied: a history travels whole or not at all.
+    ChainBroken,
+    /// It is archived, and has to be restored before it can be copied.
+    NeedsRestore,
 }
 
 impl SkipReason {
@@ -52,6 +56,8 @@ impl SkipReason {
         match self {
             Self::ElderRemains => "elder-remains",
             Self::PlanAbandoned => "plan-abandoned",
+            Self::ChainBroken => "chain-broken",
+            Self::NeedsRestore => "needs-restore",
         }
     }
 }
@@ -98,6 +104,8 @@ pub enum KeepReason {
     Ambiguous(RuleId),
     /// The listing left its key before the end, and what lies beneath it has a say.
     Unfinished,
+    /// A rule selected it for copying, but its key has more entries than one history may have.
+    ChainTooLong(RuleId),
 }
 
 impl KeepReason {
@@ -111,15 +119,18 @@ impl KeepReason {
             Self::NullVersion(_) => "null-version",
             Self::Ambiguous(_) => "ambiguous",
             Self::Unfinished => "unfinished",
+            Self::ChainTooLong(_) => "chain-too-long",
         }
     }
 
     /// The rule that had a say, where one had.
     pub const fn rule(self) -> Option<RuleId> {
         match self {
-            Self::Rule(rule) | Self::Promotion(rule) | Self::NullVersion(rule) | Self::Ambiguous(rule) => {
-                Some(rule)
-            }
+            Self::Rule(rule)
+            | Self::Promotion(rule)
+            | Self::NullVersion(rule)
+            | Self::Ambiguous(rule)
+            | Self::ChainTooLong(rule) => Some(rule),
             Self::NoRule | Self::Cutoff | Self::Unfinished => None,
         }
     }

@@ -174,7 +174,9 @@ impl KeyState {
             self.judge_elder(rules, &version)
         };
         match decision {
-            Decision::Keep(_) => _ = self.newest_survivor.get_or_insert(version.kind),
+            Decision::Keep(_) | Decision::Copy { .. } => {
+                _ = self.newest_survivor.get_or_insert(version.kind);
+            }
             Decision::Act { .. } => self.elders_selected = true,
         }
         self.pass(&version, order);
@@ -222,10 +224,12 @@ impl KeyState {
             return rules.settle(version, first, false);
         }
         let second = ask(oldest);
-        let acts = |matched: &Matched| matches!(matched, Some((_, Verdict::Act(_))));
+        let acts = |matched: &Matched| matches!(matched, Some((_, Verdict::Act(_) | Verdict::Copy(_))));
         let said = if acts(&second) && !acts(&first) { second } else { first };
         match rules.settle(version, said, false) {
-            Decision::Act { rule, .. } if first != second => Decision::Keep(KeepReason::Ambiguous(rule)),
+            Decision::Act { rule, .. } | Decision::Copy { rule, .. } if first != second => {
+                Decision::Keep(KeepReason::Ambiguous(rule))
+            }
             decision => decision,
         }
     }
@@ -285,6 +289,8 @@ impl Rules {
                 Decision::Keep(KeepReason::NullVersion(rule))
             }
             Some((rule, Verdict::Act(action))) => Decision::Act { rule, action, elders_selected },
+            // What the copy is made of is pinned by its ETag, so a `null` version may travel.
+            Some((rule, Verdict::Copy(action))) => Decision::Copy { rule, action },
         }
     }
 }

@@ -28,7 +28,7 @@ pub use key_order::{KeyOrder, KeyOrders, begins_alike, ends_alike};
 pub use pattern::{KeyPattern, PatternError};
 pub use sequence::{Order, PageOrder, Sequenced, sequence};
 
-use crate::model::{ActionId, KeepReason, Key, RuleId, Timestamp, Version, VersionId};
+use crate::model::{ActionId, History, KeepReason, Key, RuleId, Timestamp, Version, VersionId};
 
 /// One rule of a job: which entries it is for, and what becomes of them.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,8 +46,10 @@ pub struct Rule {
 pub enum Verdict {
     /// They stay, whatever the rules below say.
     Keep,
-    /// They are selected for this action.
+    /// They are selected for this action, which removes them from the bucket.
     Act(ActionId),
+    /// They are selected for this action, which leaves them where they are.
+    Copy(ActionId),
 }
 
 /// What to do with `null` versions that a rule selects while the bucket's versioning is suspended.
@@ -97,6 +99,8 @@ pub struct Rules {
     pub rules: Vec<Rule>,
     /// What holds for all of them.
     pub policy: Policy,
+    /// For each action, by its id, which versions of a key travel; absent where the action copies nothing.
+    pub histories: Vec<Option<History>>,
 }
 
 impl Rules {
@@ -131,6 +135,13 @@ pub enum Decision {
         /// Whether another entry of the key was selected before this one. Of use for the latest
         /// entry, which is decided last: where nothing else goes, it need not wait for anything.
         elders_selected: bool,
+    },
+    /// It is selected for an action that leaves it where it is.
+    Copy {
+        /// The rule that selected it.
+        rule: RuleId,
+        /// What that rule does.
+        action: ActionId,
     },
 }
 

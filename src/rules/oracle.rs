@@ -78,6 +78,7 @@ fn judge_entry(
             Decision::Keep(KeepReason::NullVersion(rule))
         }
         Verdict::Act(action) => Decision::Act { rule, action, elders_selected },
+        Verdict::Copy(action) => Decision::Copy { rule, action },
     }
 }
 

@@ -151,7 +151,8 @@ fn rules() -> impl Strategy<Value = Rules> {
     let policy = (prop::bool::weighted(0.2), any::<bool>(), any::<bool>());
     (vec(rule, 0..5), policy).prop_map(|(rules, (allow_promotion, refuse, suspended))| {
         let null_versions = if refuse { NullVersions::Refuse } else { NullVersions::Allow };
-        Rules { rules, policy: Policy { began: BEGAN, allow_promotion, null_versions, suspended } }
+        let policy = Policy { began: BEGAN, allow_promotion, null_versions, suspended };
+        Rules { rules, policy, histories: Vec::new() }
     })
 }
 

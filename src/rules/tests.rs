@@ -54,7 +54,7 @@ fn rules_of(rules: Vec<(Conditions, Verdict)>) -> Rules {
         null_versions: NullVersions::Refuse,
         suspended: false,
     };
-    Rules { rules, policy }
+    Rules { rules, policy, histories: Vec::new() }
 }
 
 fn delete(conditions: Conditions) -> Rules {
@@ -80,6 +80,7 @@ fn word(decision: Decision) -> &'static str {
         Decision::Keep(reason) => reason.as_str(),
         Decision::Act { elders_selected: false, .. } => "act",
         Decision::Act { elders_selected: true, .. } => "act-after-elders",
+        Decision::Copy { .. } => "copy",
     }
 }
 

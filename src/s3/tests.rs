@@ -163,6 +163,7 @@ fn item(key: &str, id: &str) -> Item {
         size: 1,
         last_modified: Timestamp::default(),
         rule: RuleId(0),
+        copy: None,
     }
 }
 

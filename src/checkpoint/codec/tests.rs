@@ -20,6 +20,7 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
         size,
         last_modified: Timestamp::from_millis(millis),
         rule: RuleId(rule),
+        copy: None,
     });
     proptest::collection::vec(item, 0..60)
 }
@@ -68,6 +69,7 @@ fn a_range_state_comes_back_whole() {
         size: u64::MAX,
         last_modified: Timestamp::from_millis(-5),
         rule: RuleId(7),
+        copy: None,
     };
     for state in [
         RangeState::default(),

@@ -50,6 +50,7 @@ fn item(key: &str, version: &str) -> Item {
         size: 10,
         last_modified: at(500),
         rule: RuleId(0),
+        copy: None,
     }
 }
 
@@ -78,6 +79,7 @@ fn kept_record(key: &str) -> Record {
         last_modified: at(1),
         fate: Fate::Kept(KeepReason::NoRule),
         at: at(2),
+        copied: None,
     }
 }
 
@@ -124,6 +126,7 @@ fn settled(item: &Item, outcome: Outcome) -> Record {
         last_modified: item.last_modified,
         fate: Fate::Settled { rule: item.rule, outcome, request_id: Some("R".into()), attempt: 1 },
         at: at(3000),
+        copied: None,
     }
 }
 

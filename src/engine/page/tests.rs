@@ -19,7 +19,11 @@ fn rules(states: Vec<State>, beyond_newest: Option<u64>, allow_promotion: bool) 
         null_versions: NullVersions::Refuse,
         suspended: false,
     };
-    Rules { rules: vec![Rule { name: "r".into(), conditions, verdict: Verdict::Act(ActionId(0)) }], policy }
+    Rules {
+        rules: vec![Rule { name: "r".into(), conditions, verdict: Verdict::Act(ActionId(0)) }],
+        policy,
+        histories: Vec::new(),
+    }
 }
 
 fn range(lo: Option<&str>, hi: Option<&str>) -> RangeRow {
@@ -234,6 +238,7 @@ fn an_elder_batch_that_fills_slowly_does_not_hold_back_the_latest_for_ever() {
         size: 1,
         last_modified: Timestamp::from_millis(0),
         rule: RuleId(0),
+        copy: None,
     };
     let mut slow = None;
     for page in 0..200 {

@@ -108,7 +108,11 @@ fn rules() -> Rules {
         null_versions: NullVersions::Refuse,
         suspended: false,
     };
-    Rules { rules: vec![Rule { name: "r".into(), conditions, verdict: Wanted::Act(ActionId(0)) }], policy }
+    Rules {
+        rules: vec![Rule { name: "r".into(), conditions, verdict: Wanted::Act(ActionId(0)) }],
+        policy,
+        histories: Vec::new(),
+    }
 }
 
 /// What the checkpoint holds: what was committed, in the order in which it was handed over.

@@ -13,6 +13,7 @@ fn batch(n: usize, attempts: u32, first_attempt: Option<i64>) -> Batch {
             size: 10,
             last_modified: Timestamp::from_millis(0),
             rule: RuleId(0),
+            copy: None,
         })
         .collect();
     Batch {

@@ -10,6 +10,7 @@ fn record(key: impl Into<Key>, fate: Fate) -> Record {
         last_modified: Timestamp::from_millis(0),
         fate,
         at: Timestamp::from_millis(1_795_212_267_000),
+        copied: None,
     }
 }
 

@@ -13,6 +13,7 @@ fn item(key: &str, id: &str, kind: Kind) -> Item {
         size: 1,
         last_modified: Timestamp::default(),
         rule: RuleId(0),
+        copy: None,
     }
 }
 
