@@ -25,8 +25,38 @@ pub enum Operation {
     ListObjectVersions,
     /// POST ?delete.
     DeleteObjects,
-    /// DELETE of one version.
+    /// DELETE of one version, or without a version id to insert a marker.
     DeleteObject,
+    /// PUT with `x-amz-copy-source`.
+    CopyObject,
+    /// PUT of an object.
+    PutObject,
+    /// POST ?uploads.
+    CreateMultipartUpload,
+    /// PUT ?partNumber.
+    UploadPart,
+    /// PUT ?partNumber with `x-amz-copy-source`.
+    UploadPartCopy,
+    /// POST ?uploadId.
+    CompleteMultipartUpload,
+    /// DELETE ?uploadId.
+    AbortMultipartUpload,
+    /// GET ?uploadId.
+    ListParts,
+    /// GET ?uploads.
+    ListMultipartUploads,
+    /// HEAD of a version.
+    HeadObject,
+    /// GET of a version.
+    GetObject,
+    /// GET ?tagging.
+    GetObjectTagging,
+    /// GET ?acl.
+    GetObjectAcl,
+    /// PUT ?acl.
+    PutObjectAcl,
+    /// POST ?restore.
+    RestoreObject,
 }
 
 impl Operation {
@@ -40,6 +70,21 @@ impl Operation {
             Self::ListObjectVersions => "ListObjectVersions",
             Self::DeleteObjects => "DeleteObjects",
             Self::DeleteObject => "DeleteObject",
+            Self::CopyObject => "CopyObject",
+            Self::PutObject => "PutObject",
+            Self::CreateMultipartUpload => "CreateMultipartUpload",
+            Self::UploadPart => "UploadPart",
+            Self::UploadPartCopy => "UploadPartCopy",
+            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload => "AbortMultipartUpload",
+            Self::ListParts => "ListParts",
+            Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::HeadObject => "HeadObject",
+            Self::GetObject => "GetObject",
+            Self::GetObjectTagging => "GetObjectTagging",
+            Self::GetObjectAcl => "GetObjectAcl",
+            Self::PutObjectAcl => "PutObjectAcl",
+            Self::RestoreObject => "RestoreObject",
         }
     }
 }

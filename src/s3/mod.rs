@@ -28,6 +28,7 @@ mod object_lock;
 mod plain_xml;
 mod send;
 mod sign;
+mod transfer;
 mod xml;
 
 #[cfg(test)]
@@ -47,3 +48,7 @@ pub use error::{Details, Operation, S3Error};
 pub use head_bucket::BucketHead;
 pub use list_level::LevelNames;
 pub use list_versions::ListVersions;
+pub use transfer::{
+    AclText, Attributes, Expect, Grant, Grantee, ObjectChecksum, ObjectHead, Origin, Part, PartWritten,
+    RANGE_BYTES_MAX, RestoreAnswer, RestoreState, Written,
+};
