@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
+use super::chains::{self, NewDeletions};
 use super::commands::{READY, unblock};
 use super::error::{CheckpointError, Fault, own_bug};
 use super::rows::{self, Count};
 use super::store::Store;
 use super::turns;
-use super::values::{Amount, ClaimedBatch, Claims, Counter, Retry, Settlement};
+use super::values::{Amount, ClaimedBatch, Claims, Counter, Moved, Retry, Settlement};
 use crate::model::{ActionId, Batch, Fate, Item, Key, Kind, Outcome, Phase, Record, Timestamp, VersionId};
 
 /// A batch that is handed out.
@@ -287,7 +288,7 @@ fn claimed_amount(store: &Store, id: i64) -> Result<Option<Amount>, Fault> {
     Ok(found.optional()?)
 }
 
-pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fault> {
+pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<Moved, Fault> {
     let id = settlement.batch;
     let Some(stored) = store.claimed.remove(&id) else {
         return own_bug(format!("batch {id} is settled and was not handed out"));
@@ -297,9 +298,10 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
             [] => None,
             items => Some(store.codec.encode_items(items).map_err(Fault::Own)?),
         };
-        Ok((failures, rest))
+        let deletions = NewDeletions::of(store, &stored, &settlement.moved)?;
+        Ok((failures, rest, deletions))
     });
-    let (failures, rest) = match checked {
+    let (failures, rest, deletions) = match checked {
         Ok(checked) => checked,
         Err(fault) => {
             store.claimed.insert(id, stored);
@@ -311,6 +313,10 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
     for (item, record) in &failures {
         insert_failure(store, stored.range, item, record)?;
     }
+    if chains::is_to_copy(&stored.items) {
+        chains::forget(store, &settlement)?;
+    }
+    let moved = deletions.insert(store, stored.range)?;
     match rest {
         Some(payload) => {
             if keep_rest(store, &settlement, &payload)? {
@@ -322,7 +328,7 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
     store.updated = store.updated.max(Some(settlement.at));
 
     store.totals.in_flight = store.totals.in_flight.less(Amount::of_all(&stored.items));
-    store.totals.pending += Amount::of_all(&settlement.remaining);
+    store.totals.pending += Amount::of_all(&settlement.remaining) + Amount::of_all(&settlement.moved);
     if !failures.is_empty()
         && let Some(books) = store.ranges.get_mut(&stored.range)
     {
@@ -331,6 +337,7 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
     if settlement.remaining.is_empty() {
         store.totals.open_batches = store.totals.open_batches.saturating_sub(1);
         if stored.phase == Phase::Elders {
+            // What was moved stands in the place of its chains already, under their number.
             unblock(store, stored.range)?;
         }
     }
@@ -338,7 +345,8 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<(), Fa
         store.add(counter, amount);
     }
     store.add_requests(&settlement.requests);
-    store.append(settlement.records)
+    store.append(settlement.records)?;
+    Ok(moved)
 }
 
 /// Outcomes by what they count for. Neighbours mostly share it.
@@ -356,7 +364,7 @@ fn tallied(records: &[Record]) -> Vec<(Counter, Amount)> {
     tallies
 }
 
-/// Checks that every item of the batch is either settled or remains, once, and as it was planned.
+/// Checks that every item of the batch is either settled, remains or is moved, once, and as it was planned.
 /// Returns the items that failed or were skipped.
 fn check_settlement<'a>(
     batch: &'a Batch,
@@ -388,7 +396,14 @@ fn check_settlement<'a>(
             return fault(format!("{:?} {:?} remains and is not in it", item.key, item.version_id));
         }
     }
-    let answered = settlement.records.len() + settlement.remaining.len();
+    planned.next = 0;
+    for item in &settlement.moved {
+        let planned = planned.take(&item.key, &item.version_id);
+        if !planned.is_some_and(|planned| chains::is_moved(planned, item)) {
+            return fault(format!("{:?} {:?} is moved and not a copy of it", item.key, item.version_id));
+        }
+    }
+    let answered = settlement.records.len() + settlement.remaining.len() + settlement.moved.len();
     if answered != batch.items.len() {
         return fault(format!("{} items, {answered} of them accounted for", batch.items.len()));
     }

@@ -7,8 +7,8 @@ use super::error::{CheckpointError, Fault, own_bug};
 use super::rows::{Count, phase_number};
 use super::store::{FRESH_BATCHES_MAX, RangeBooks, Store};
 use super::values::{
-    Amount, BATCH_ITEMS_MAX, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX,
-    Sample, Split, StateRow,
+    Amount, Counter, Mode, NewBatch, NewRange, PageCommit, RangeRow, SAMPLES_PER_RULE_MAX, Sample, Split,
+    StateRow,
 };
 use crate::model::{Item, Key, Kind, Phase, VersionId};
 
@@ -166,7 +166,7 @@ fn check_page(store: &Store, page: &PageCommit) -> Result<RangeBooks, Fault> {
     if range.done && (range.waiting() > 0 || range.undecided > 0 || range.fold.is_some()) {
         return fault("it ends with items or a key still open");
     }
-    if let Some(batch) = page.batches.iter().find(|new| !(1..=BATCH_ITEMS_MAX).contains(&new.items.len())) {
+    if let Some(batch) = page.batches.iter().find(|new| !(1..=new.items_max()).contains(&new.items.len())) {
         return fault(&format!("a batch of {} items", batch.items.len()));
     }
     if let Err(what) = check_sequence(old, page) {
@@ -326,12 +326,17 @@ fn write_tails(store: &Store, range: &RangeRow, payloads: &[Vec<u8>]) -> Result<
 }
 
 /// Whether a new batch must wait for its elders.
-const fn is_blocked(batch: &NewBatch) -> bool {
+pub(super) const fn is_blocked(batch: &NewBatch) -> bool {
     matches!((batch.phase, batch.after_seq), (Phase::Latest, Some(_)))
 }
 
 /// Every new batch of latest items begins blocked; [`unblock`] follows in the same transaction.
-fn insert_batch(store: &Store, range: i64, batch: &NewBatch, payload: &[u8]) -> Result<i64, Fault> {
+pub(super) fn insert_batch(
+    store: &Store,
+    range: i64,
+    batch: &NewBatch,
+    payload: &[u8],
+) -> Result<i64, Fault> {
     let amount = Amount::of_all(&batch.items);
     let state = if is_blocked(batch) { BLOCKED } else { READY };
     let sql = "INSERT INTO batch (range_id, phase, action, seq, after_seq, n, bytes, state, epoch) \

@@ -73,11 +73,11 @@ pub(super) fn phase_of(number: i64) -> Result<Phase, Fault> {
     }
 }
 
-fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     row.get::<_, Count>(at).map(|count| count.0)
 }
 
-fn key(row: &Row<'_>, at: usize) -> rusqlite::Result<Key> {
+pub(super) fn key(row: &Row<'_>, at: usize) -> rusqlite::Result<Key> {
     row.get::<_, Bytes>(at).map(|bytes| bytes.0)
 }
 

@@ -28,7 +28,7 @@ const STATEMENTS_KEPT: usize = 64;
 const WAL_BYTES: i64 = 16 << 20;
 
 /// Migration `n` leads from schema `n` to schema `n + 1`.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The newest schema this program knows.
 pub(super) fn newest() -> i64 {

@@ -240,12 +240,22 @@ pub struct NewBatch {
     pub seq: u64,
     /// Second phase: it waits until every elder batch with a number up to this one is settled.
     pub after_seq: Option<u64>,
-    /// 1 to [`BATCH_ITEMS_MAX`].
+    /// 1 to [`BATCH_ITEMS_MAX`]; of whole chains as many as [`CHAIN_BATCH_ITEMS_MAX`].
     pub items: Vec<Item>,
+}
+
+impl NewBatch {
+    /// How many items it may have.
+    pub(super) fn items_max(&self) -> usize {
+        let travels = self.items.first().is_some_and(|item| item.copy.is_some());
+        if travels { CHAIN_BATCH_ITEMS_MAX } else { BATCH_ITEMS_MAX }
+    }
 }
 
 /// Items in a batch at most: what DeleteObjects takes in one request.
 pub const BATCH_ITEMS_MAX: usize = 1000;
+/// Items in a batch of chains at most: a chain is never divided, so it is the longest chain that counts.
+pub const CHAIN_BATCH_ITEMS_MAX: usize = 51_000;
 
 /// What is counted. Values only grow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -475,6 +485,9 @@ pub struct Settlement {
     pub records: Vec<Record>,
     /// The items that have no outcome yet.
     pub remaining: Vec<Item>,
+    /// Items of a move whose copies are verified, each with its `copied`: they become ordinary batches
+    /// of deletions in the same transaction, the latest entries behind the others.
+    pub moved: Vec<Item>,
     /// So many of the remaining items, from the first, may have been applied all the same.
     pub maybe_sent: usize,
     /// When to try them again; `None` gives them back without counting an attempt.
@@ -483,6 +496,56 @@ pub struct Settlement {
     pub requests: Vec<(&'static str, u64)>,
     /// When the answer came.
     pub at: Timestamp,
+}
+
+/// The batches of deletions that a settlement made of its moved items.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Moved {
+    /// Of the entries that are not the latest of their keys.
+    pub elders: Option<i64>,
+    /// Of the latest ones; it waits for the others.
+    pub latest: Option<i64>,
+}
+
+/// A destination key as it was before the first copy of its chain was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChainBase {
+    /// The key at the destination.
+    pub key: Key,
+    /// How many versions and delete markers it had.
+    pub entries: u64,
+    /// The newest of them, where there was one.
+    pub newest: Option<VersionId>,
+}
+
+/// How far a version is on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StepState {
+    /// It is copied in parts, which the server keeps under this upload.
+    Upload {
+        /// The upload's id.
+        upload_id: Box<str>,
+        /// Size of each part but the last.
+        part_bytes: u64,
+    },
+    /// It stands at the destination.
+    Copied {
+        /// Its version id there; `null` where the destination keeps no versions.
+        version_id: VersionId,
+        /// Its ETag there, quotes included; empty for a delete marker.
+        etag: Box<str>,
+    },
+}
+
+/// A version of a chain with how far it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Its key at the source.
+    pub key: Key,
+    /// Its version id at the source.
+    pub version_id: VersionId,
+    /// How far it is.
+    pub state: StepState,
 }
 
 /// What was counted, and where the planned items are.

@@ -16,10 +16,10 @@ use super::disk::{DiskGuard, Room};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
-    Amount, Claims, FailureRow, NewRange, PageCommit, RangeRow, RunHeader, RunState, Settlement, Split,
-    StateRow, Totals,
+    Amount, ChainBase, Claims, FailureRow, Moved, NewRange, PageCommit, RangeRow, RunHeader, RunState,
+    Settlement, Split, StateRow, Step, Totals,
 };
-use super::{commands, rows};
+use super::{chains, commands, rows};
 use crate::model::{Journal, Timestamp};
 
 /// Commands that may wait for the writer. A command is one page or one batch, so this bounds the
@@ -261,13 +261,41 @@ impl Checkpoint {
         self.call(commands::maybe_sent).await
     }
 
-    /// Commits what became of a batch: its outcomes, and when the rest may be tried again.
+    /// Commits what became of a batch: its outcomes, when the rest may be tried again, and what was
+    /// moved and is deleted from now on.
     ///
     /// # Errors
     /// Those of the storage; `Bug` where the batch is not handed out, or where its items are not
-    /// exactly those settled and remaining.
-    pub async fn settle(&self, settlement: Settlement) -> Result<(), CheckpointError> {
+    /// exactly those settled, remaining and moved.
+    pub async fn settle(&self, settlement: Settlement) -> Result<Moved, CheckpointError> {
         self.call(move |store| commands::settle(store, settlement)).await
+    }
+
+    /// Notes what a destination key holds before the first copy of its chain is made; durable when it
+    /// returns. Replaces what was noted of the same key for the same batch.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the batch is not handed out.
+    pub async fn begin_chain(&self, batch: i64, base: ChainBase) -> Result<(), CheckpointError> {
+        self.call(move |store| chains::begin(store, batch, &base)).await
+    }
+
+    /// Notes how far a version of a chain is; durable when it returns. Replaces what was noted of the
+    /// same version for the same batch.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the batch is not handed out.
+    pub async fn put_step(&self, batch: i64, step: Step) -> Result<(), CheckpointError> {
+        self.call(move |store| chains::put_step(store, batch, &step)).await
+    }
+
+    /// Everything noted of the chains of a batch: destination keys and versions, each in the order of
+    /// their bytes.
+    ///
+    /// # Errors
+    /// Those of the storage; `Corrupt` where a row makes no sense.
+    pub async fn chains(&self, batch: i64) -> Result<(Vec<ChainBase>, Vec<Step>), CheckpointError> {
+        self.call(move |store| chains::read(store, batch)).await
     }
 
     /// What was counted, and where the planned items are.

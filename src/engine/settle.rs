@@ -94,6 +94,7 @@ pub(super) fn settle(batch: Batch, sent: Vec<Sent>, patience: Patience, chance: 
             batch: batch.id,
             records: Vec::new(),
             remaining: Vec::new(),
+            moved: Vec::new(),
             maybe_sent: 0,
             retry: None,
             requests: Vec::new(),
@@ -142,7 +143,7 @@ impl Settled {
             last_modified: item.last_modified,
             fate: Fate::Settled { rule: item.rule, outcome, request_id, attempt },
             at: self.settlement.at,
-            copied: None,
+            copied: item.copy.and_then(|copy| copy.copied).map(Box::new),
         });
     }
 }

@@ -27,7 +27,18 @@ pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver
     }
 }
 
+/// Whether the items of a batch are to be copied first: chains, which the mover carries out. Once their
+/// copies are verified they come as an ordinary batch of deletions.
+pub(super) fn is_chain(batch: &Batch) -> bool {
+    batch.items.first().and_then(|item| item.copy.as_ref()).is_some_and(|copy| copy.copied.is_none())
+}
+
 async fn process(ctx: &Context, work: Work) {
+    if is_chain(&work.batch) {
+        // The mover's place.
+        let text = format!("batch {} is to be copied, which this version cannot do", work.batch.id);
+        return ctx.stop.abort(super::Ending::Bug(text));
+    }
     let Work { batch, blocked, granted } = work;
     let id = batch.id;
     let mut sent: Vec<Sent> = vec![Sent::Not; batch.items.len()];

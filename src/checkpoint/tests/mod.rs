@@ -139,6 +139,7 @@ fn settlement(batch: i64, records: Vec<Record>) -> Settlement {
         batch,
         records,
         remaining: Vec::new(),
+        moved: Vec::new(),
         maybe_sent: 0,
         retry: None,
         requests: Vec::new(),
