@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::{Ending, ending_of_s3};
-use crate::job::{self, Endpoint, Job};
+use crate::engine::{Destination, Ending, ending_of_s3};
+use crate::job::{self, BucketSpec, Endpoint, Job};
 use crate::s3::{Addressing, ChecksumAlgorithm, Client, ClientConfig, StaticCredentials};
 
 use super::args::Common;
@@ -34,7 +34,38 @@ pub(super) fn load(path: &Path) -> Result<Job, Ending> {
 
 /// The client for a job's bucket.
 pub(super) async fn connect(job: &Job, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
-    let spec = &job.bucket;
+    connect_to(&job.bucket, stand_in).await
+}
+
+/// Where each action of a job copies to.
+pub(super) async fn destinations(
+    job: &Job,
+    stand_in: impl Fn() -> Option<StandIn>,
+) -> Result<Vec<Option<Destination>>, Ending> {
+    let mut known: Vec<(&BucketSpec, Arc<Client>)> = Vec::new();
+    let mut found = Vec::with_capacity(job.actions.len());
+    for action in &job.actions {
+        let Some(transfer) = action.transfer() else {
+            found.push(None);
+            continue;
+        };
+        let (from, to) = (&job.bucket, &transfer.to);
+        let server_can_copy = from.endpoint == to.endpoint && from.profile == to.profile;
+        let client = if from == to {
+            None
+        } else if let Some((_, client)) = known.iter().find(|(spec, _)| *spec == to) {
+            Some(Arc::clone(client))
+        } else {
+            let client = connect_to(to, stand_in()).await?;
+            known.push((to, Arc::clone(&client)));
+            Some(client)
+        };
+        found.push(Some(Destination { client, server_can_copy }));
+    }
+    Ok(found)
+}
+
+async fn connect_to(spec: &BucketSpec, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
     let mut config = ClientConfig::new(spec.name.clone());
     config.region = spec.region.clone();
     config.addressing = match spec.addressing {

@@ -9,7 +9,7 @@ use crate::report::{Summary, plan_text, summary_text};
 use crate::telemetry::{Exporter, Metrics, write_textfile};
 
 use super::args::{Apply, Common, Output, Plan, Run};
-use super::client::{StandIn, connect, load, state_root};
+use super::client::{StandIn, connect, destinations, load, state_root};
 use super::progress::Progress;
 use super::{confirm, print, print_json, signals};
 
@@ -51,12 +51,14 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
+    let destinations = destinations(&job, || embedded.stand_in()).await?;
     let limits = job.limits;
     let textfile = job.metrics.textfile.clone();
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,
         client,
+        destinations,
         state_dir,
         command,
         stop,

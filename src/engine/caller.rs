@@ -16,6 +16,15 @@ use crate::telemetry::Metrics;
 use super::context::locked;
 use super::stop::{Level, Stop};
 
+/// Which attempts may follow one another without a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// All: carrying it out twice does no harm.
+    Freely,
+    /// Those that are known not to have been carried out.
+    WhileNotApplied,
+}
+
 /// What a call needs.
 pub(super) struct Caller {
     pub(super) client: Arc<Client>,
@@ -166,6 +175,36 @@ impl Caller {
         self.call_weighed(operation, load, stop, |_| 0, attempt).await
     }
 
+    /// As [`Caller::call`], for requests that change nothing, or that may be repeated.
+    pub(super) async fn call_other<T, F, Fut>(
+        &self,
+        operation: Operation,
+        stop: &Stop,
+        attempt: F,
+    ) -> Result<Option<T>, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
+        self.call_weighed(operation, Load::Other, Some(stop), |_| 0, attempt).await
+    }
+
+    /// As [`Caller::call`], for writes that must not be repeated blindly: an attempt whose outcome is open
+    /// is the last one.
+    pub(super) async fn call_carefully<T, F, Fut>(
+        &self,
+        operation: Operation,
+        load: Load,
+        stop: &Stop,
+        attempt: F,
+    ) -> Result<Option<T>, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
+        self.repeat(operation, load, Some(stop), Repeat::WhileNotApplied, |_| 0, attempt).await
+    }
+
     /// As [`Caller::call`], for requests that a server can refuse in part: `throttled` counts what it
     /// refused of an answer for the rate.
     pub(super) async fn call_weighed<T, F, Fut>(
@@ -173,6 +212,22 @@ impl Caller {
         operation: Operation,
         load: Load,
         stop: Option<&Stop>,
+        throttled: impl Fn(&T) -> usize,
+        attempt: F,
+    ) -> Result<Option<T>, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
+        self.repeat(operation, load, stop, Repeat::Freely, throttled, attempt).await
+    }
+
+    async fn repeat<T, F, Fut>(
+        &self,
+        operation: Operation,
+        load: Load,
+        stop: Option<&Stop>,
+        repeat: Repeat,
         throttled: impl Fn(&T) -> usize,
         attempt: F,
     ) -> Result<Option<T>, S3Error>
@@ -199,6 +254,9 @@ impl Caller {
                 Err(error) => error,
             };
             wait = Duration::ZERO;
+            if repeat == Repeat::WhileNotApplied && error.may_have_applied {
+                return Err(error);
+            }
             match error.class {
                 Class::Credentials if !refreshed => {
                     refreshed = true;

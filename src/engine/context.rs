@@ -17,6 +17,7 @@ use super::breaker::{Breaker, Tripped};
 use super::budget::{Budget, Listing};
 use super::caller::Caller;
 use super::errors;
+use super::mover::Mover;
 use super::page::Orders;
 use super::stop::Stop;
 
@@ -31,6 +32,7 @@ pub(super) struct Context {
     pub(super) job: Job,
     pub(super) rules: Rules,
     pub(super) caller: Caller,
+    pub(super) mover: Mover,
     pub(super) checkpoint: Checkpoint,
     pub(super) stop: Arc<Stop>,
     pub(super) budget: Mutex<Budget>,

@@ -14,6 +14,7 @@ mod dispatcher;
 mod ending;
 mod errors;
 mod fold_code;
+mod mover;
 mod page;
 mod planner;
 mod preflight;
@@ -27,6 +28,7 @@ mod worker;
 
 pub use ending::Ending;
 pub use errors::{ending_of_checkpoint, ending_of_s3};
+pub use mover::Destination;
 pub use preflight::{BucketFacts, look as look_at_bucket};
 pub use session::{Command, Confirm, Session, SessionReport, execute};
 pub use standing::{Choice, Standing, choose};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{Timestamp, VersioningStatus};
+use crate::job::Transfer;
+use crate::model::{History, IfExists, LockSource, Timestamp, VersioningStatus};
 use crate::pace::Pace;
 use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
@@ -79,6 +80,56 @@ pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
         mfa_delete: versioning.mfa_delete,
         object_lock,
     })
+}
+
+/// Looks at the bucket that copies go to, and refuses one that cannot hold them.
+///
+/// # Errors
+/// The end of the run.
+pub(super) async fn look_at_destination(caller: &Caller, transfer: &Transfer) -> Result<(), Ending> {
+    let client = &caller.client;
+    ask(caller.call(Operation::HeadBucket, 0, None, || client.head_bucket())).await?;
+    let versioning =
+        ask(caller.call(Operation::GetBucketVersioning, 0, None, || client.bucket_versioning())).await?;
+    let needs_lock = transfer.settings.lock != LockSource::Default;
+    let object_lock = if needs_lock {
+        ask(caller.call(Operation::GetObjectLockConfiguration, 0, None, || client.object_lock())).await?
+    } else {
+        false
+    };
+    check_destination(client.bucket(), versioning.status, object_lock, transfer)
+}
+
+/// Whether a bucket can hold the histories that come to it.
+///
+/// # Errors
+/// Why it cannot.
+pub(super) fn check_destination(
+    bucket: &str,
+    versioning: VersioningStatus,
+    object_lock: bool,
+    transfer: &Transfer,
+) -> Result<(), Ending> {
+    let settings = &transfer.settings;
+    let is_single = settings.history == History::Current || settings.key.is_by_version();
+    let refuse = |why: &str| Err(Ending::Usage(format!("bucket {bucket}, where copies go: {why}. Nothing was done")));
+    if versioning != VersioningStatus::Enabled && !is_single {
+        return refuse(&format!(
+            "its versioning is {}, and a history would be reduced to one version; enable versioning there, or \
+             copy with `history: current`",
+            word(versioning)
+        ));
+    }
+    if versioning != VersioningStatus::Enabled && settings.if_exists == IfExists::Append {
+        return refuse(&format!(
+            "its versioning is {}, and `if_exists: append` would overwrite what is there",
+            word(versioning)
+        ));
+    }
+    if settings.lock != LockSource::Default && !object_lock {
+        return refuse("it has no Object Lock, and the job sets locks");
+    }
+    Ok(())
 }
 
 /// An answer without which nothing can begin.

@@ -21,6 +21,7 @@ use super::budget::{Budget, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
 use super::errors::ending_of_checkpoint;
+use super::mover::Mover;
 use super::page::Orders;
 use super::planner::{self, Listing};
 use super::preflight::{self, BucketFacts};
@@ -39,6 +40,7 @@ const WINDOW_NOTE: &str = "budget_window";
 pub(super) struct Setup {
     pub(super) job: Job,
     pub(super) caller: Caller,
+    pub(super) mover: Mover,
     pub(super) checkpoint: Checkpoint,
     pub(super) stop: Arc<Stop>,
     pub(super) facts: BucketFacts,
@@ -83,7 +85,7 @@ struct Parts {
 }
 
 async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError> {
-    let Setup { job, caller, checkpoint, stop, facts, list, execute, confirm } = setup;
+    let Setup { job, caller, mover, checkpoint, stop, facts, list, execute, confirm } = setup;
     let totals = checkpoint.totals().await?;
     let mut ranges = checkpoint.ranges().await?;
     if ranges.is_empty() {
@@ -137,6 +139,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     let ctx = Arc::new(Context {
         rules,
         caller,
+        mover,
         checkpoint,
         stop,
         budget: Mutex::new(budget),

@@ -17,7 +17,8 @@ use crate::telemetry::Metrics;
 
 use super::caller::Caller;
 use super::errors::ending_of_checkpoint;
-use super::preflight::{self, BucketFacts, look_with};
+use super::mover::{Destination, Mover, Side};
+use super::preflight::{self, BucketFacts, look_at_destination, look_with};
 use super::run::{self, Setup};
 use super::standing::{Choice, Standing, choose};
 use super::{Ending, Stop};
@@ -55,6 +56,8 @@ pub struct Session {
     pub job: Job,
     /// Its bucket.
     pub client: Arc<Client>,
+    /// For each action of the job, where it copies to; absent where it copies nothing.
+    pub destinations: Vec<Option<Destination>>,
     /// The job's own state directory.
     pub state_dir: PathBuf,
     /// What to do.
@@ -107,11 +110,12 @@ fn pace_of(limits: &Limits) -> PaceSettings {
         share: limits.share,
         concurrency: limits.concurrency,
         list_concurrency: limits.list_concurrency,
+        bytes_per_second: limits.bytes_per_second,
     }
 }
 
 async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
-    let Session { job, client, state_dir, command, ephemeral, stop, metrics, confirm } = session;
+    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, confirm } = session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
     let mut lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
         LockError::Held { .. } => Ending::Locked(error.to_string()),
@@ -119,8 +123,13 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     })?;
     let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
-    let facts = tokio::select! {
-        facts = look_with(&caller) => facts?,
+    let look = async {
+        let facts = look_with(&caller).await?;
+        let sides = sides_of(&job, &caller, &facts, destinations).await?;
+        Ok::<_, Ending>((facts, sides))
+    };
+    let (facts, sides) = tokio::select! {
+        looked = look => looked?,
         () = stop.reached(super::Level::Drain) => {
             return Err(stop.ending().unwrap_or_else(|| Ending::Interrupted("stopped".into())));
         }
@@ -146,6 +155,7 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     };
     caller.watch_room(room);
     let setup = Setup {
+        mover: Mover::new(&job, sides),
         job,
         caller,
         checkpoint: checkpoint.clone(),
@@ -165,6 +175,39 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     }
     drop(lock);
     Ok(ended)
+}
+
+/// Where each action of the job copies to, its bucket looked at.
+async fn sides_of(
+    job: &Job,
+    source: &Caller,
+    facts: &BucketFacts,
+    destinations: Vec<Option<Destination>>,
+) -> Result<Vec<Option<Arc<Side>>>, Ending> {
+    let mut callers: Vec<(Arc<Client>, Arc<Caller>)> = Vec::new();
+    let mut sides = Vec::with_capacity(destinations.len());
+    for (action, destination) in job.actions.iter().zip(destinations) {
+        let (Some(transfer), Some(destination)) = (action.transfer(), destination) else {
+            sides.push(None);
+            continue;
+        };
+        let caller = destination.client.map(|client| {
+            if let Some((_, known)) = callers.iter().find(|(other, _)| Arc::ptr_eq(other, &client)) {
+                return Arc::clone(known);
+            }
+            let pace = source.pace.beside(&pace_of(&job.limits));
+            let metrics = Arc::clone(&source.metrics);
+            let caller = Arc::new(Caller::new(Arc::clone(&client), pace, metrics, fastrand::u64(..)));
+            callers.push((client, Arc::clone(&caller)));
+            caller
+        });
+        match &caller {
+            Some(caller) => look_at_destination(caller, transfer).await?,
+            None => preflight::check_destination(source.client.bucket(), facts.versioning, facts.object_lock, transfer)?,
+        }
+        sides.push(Some(Arc::new(Side::new(transfer, caller, destination.server_can_copy)?)));
+    }
+    Ok(sides)
 }
 
 /// Where a run stands after this end.

@@ -13,6 +13,7 @@ use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, o
 
 use super::context::{Context, locked};
 use super::dispatcher::Work;
+use super::mover;
 use super::settle::{Patience, Sent, Settled, settle};
 use super::stop::Level;
 
@@ -27,17 +28,9 @@ pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver
     }
 }
 
-/// Whether the items of a batch are to be copied first: chains, which the mover carries out. Once their
-/// copies are verified they come as an ordinary batch of deletions.
-pub(super) fn is_chain(batch: &Batch) -> bool {
-    batch.items.first().and_then(|item| item.copy.as_ref()).is_some_and(|copy| copy.copied.is_none())
-}
-
-async fn process(ctx: &Context, work: Work) {
-    if is_chain(&work.batch) {
-        // The mover's place.
-        let text = format!("batch {} is to be copied, which this version cannot do", work.batch.id);
-        return ctx.stop.abort(super::Ending::Bug(text));
+async fn process(ctx: &Arc<Context>, work: Work) {
+    if mover::is_chain(&work.batch) {
+        return mover::process(ctx, work).await;
     }
     let Work { batch, blocked, granted } = work;
     let id = batch.id;
@@ -284,7 +277,7 @@ fn note(sent: &mut [Sent], of: &[usize], what: &Sent) {
 }
 
 /// Commits a settlement, then tells everybody.
-async fn commit(ctx: &Context, batch: i64, settled: Settled) {
+pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     let Settled { mut settlement, done, open, throttled } = settled;
     if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
         settlement.requests.push(("delete_batches", 1));

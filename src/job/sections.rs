@@ -252,6 +252,8 @@ impl Reader<'_> {
                 .map_or(LIST_CONCURRENCY_DEFAULT, narrow),
             adaptive,
             share: share.unwrap_or(1.0),
+            bytes_per_second: None,
+            stream_memory_bytes: 256 << 20,
         })
     }
 
@@ -454,6 +456,8 @@ impl Default for Limits {
             list_concurrency: LIST_CONCURRENCY_DEFAULT,
             adaptive: true,
             share: 1.0,
+            bytes_per_second: None,
+            stream_memory_bytes: 256 << 20,
         }
     }
 }

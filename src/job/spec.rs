@@ -209,6 +209,10 @@ pub struct Limits {
     pub adaptive: bool,
     /// The part of the server's limits that may be used: above 0, at most 1.
     pub share: f64,
+    /// Bytes of data that go through this program in a second, read and written ones counted alike.
+    pub bytes_per_second: Option<u64>,
+    /// Bytes of data that may be held in memory on their way.
+    pub stream_memory_bytes: u64,
 }
 
 /// Bounds after which a run ends, resumable.

@@ -8,6 +8,7 @@ mod gate;
 mod listing;
 mod ranges;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use adaptive::{Adaptive, Answer, Ask};
@@ -36,6 +37,8 @@ pub struct PaceSettings {
     pub concurrency: u16,
     /// Listings in flight, at most.
     pub list_concurrency: u16,
+    /// Bytes of data read or written by this program, per second, at most.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// What is to be sent.
@@ -78,8 +81,10 @@ pub enum Reply {
 /// Ceilings and controllers, shared by all workers and listers. The default has none of them.
 #[derive(Debug, Default)]
 pub struct Pace {
-    versions: Option<Ceiling>,
-    requests: Option<Ceiling>,
+    versions: Option<Arc<Ceiling>>,
+    requests: Option<Arc<Ceiling>>,
+    /// In KiB.
+    bytes: Option<Arc<Ceiling>>,
     writes: Option<Gate<Adaptive>>,
     listings: Option<Gate<Listing>>,
 }
@@ -87,14 +92,40 @@ pub struct Pace {
 impl Pace {
     /// The pace that a user wants.
     pub fn new(settings: &PaceSettings) -> Self {
+        let ceiling = |per_second: Option<u32>| per_second.map(|rate| Arc::new(Ceiling::new(rate)));
+        let kib = settings.bytes_per_second.map(|bytes| u32::try_from((bytes >> 10).max(1)).unwrap_or(u32::MAX));
+        Self {
+            versions: ceiling(settings.versions_per_second),
+            requests: ceiling(settings.requests_per_second),
+            bytes: ceiling(kib),
+            ..Self::finding(settings)
+        }
+    }
+
+    /// The pace for another server of the same run: what that one grants is found anew, the user's ceilings
+    /// hold for both together.
+    #[must_use]
+    pub fn beside(&self, settings: &PaceSettings) -> Self {
+        Self {
+            versions: self.versions.clone(),
+            requests: self.requests.clone(),
+            bytes: self.bytes.clone(),
+            ..Self::finding(settings)
+        }
+    }
+
+    /// The controllers, without ceilings.
+    fn finding(settings: &PaceSettings) -> Self {
         let PaceSettings { share, adaptive, .. } = *settings;
         let writes = adaptive.then(|| Adaptive::new(u32::from(settings.concurrency), share));
         let listings = adaptive.then(|| Listing::new(u32::from(settings.list_concurrency), share));
-        Self {
-            versions: settings.versions_per_second.map(Ceiling::new),
-            requests: settings.requests_per_second.map(Ceiling::new),
-            writes: writes.map(Gate::new),
-            listings: listings.map(Gate::new),
+        Self { writes: writes.map(Gate::new), listings: listings.map(Gate::new), ..Self::default() }
+    }
+
+    /// Waits until so many bytes may be read or written.
+    pub async fn pay_bytes(&self, bytes: u64) {
+        if let Some(ceiling) = &self.bytes {
+            ceiling.pay(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)).await;
         }
     }
 

@@ -1,0 +1,371 @@
+//! One chain: the history of a key, from the look at its destination to its verification.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint::{ChainBase, Step, StepState};
+use crate::job::Transfer;
+use crate::model::{
+    Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version,
+};
+use crate::rules::{KeyOrder, Sequenced, sequence};
+use crate::s3::{ListVersions, Operation, S3Error};
+
+use super::super::caller::Caller;
+use super::super::context::{Context, locked};
+use super::history::{self, Place, Wanted, Written};
+use super::side::Side;
+use super::{Known, transfer_of};
+
+/// How long a destination is left alone before it is looked at, where an attempt of a process that is
+/// gone may still be under way and the server could not tell it from its repetition.
+const LATE_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How a chain ended.
+#[derive(Clone, Debug)]
+pub(super) enum ChainEnd {
+    /// All of it is at the destination and was verified; the copies in the order of the items.
+    Whole(Vec<Copied>),
+    /// It cannot be completed: the item at this place failed for good. What was copied before is told.
+    Broken { at: usize, failure: Failure, request_id: Option<Arc<str>>, copied: Vec<(usize, Copied)> },
+    /// Versions at these places are archived; nothing was copied.
+    Parked(Vec<usize>),
+    /// It is to be gone on with later.
+    Again { code: Box<str>, message: Box<str>, retry_after: Option<Duration> },
+    /// Nothing is to be done now.
+    Untouched,
+}
+
+/// Why a chain does not go on.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The step's item failed for good.
+    Failed(Failure, Option<Arc<str>>),
+    /// To be tried again later.
+    Again(Box<str>, Box<str>, Option<Duration>),
+    /// The version is archived.
+    NeedsRestore,
+    /// The run stops, or the checkpoint refused.
+    Stopped,
+}
+
+impl Halt {
+    pub(super) fn failed(code: &str, message: impl Into<Box<str>>) -> Self {
+        Self::Failed(Failure { code: code.into(), message: message.into() }, None)
+    }
+}
+
+/// A chain under way. Its places count from the oldest version.
+pub(super) struct Chain {
+    pub(super) ctx: Arc<Context>,
+    pub(super) side: Arc<Side>,
+    batch: Arc<Batch>,
+    places: Range<usize>,
+    /// The key at the destination.
+    pub(super) target: Key,
+    base: Option<ChainBase>,
+    /// Whether an earlier process, or an earlier turn of the batch, began it.
+    is_resumed: bool,
+    /// The ETag of the newest entry that was there before, where it is known.
+    pub(super) base_etag: Option<Box<str>>,
+    /// Steps carried out, from the oldest.
+    pub(super) done: Vec<Written>,
+    /// The upload that was begun for the next step.
+    pub(super) upload: Option<(Box<str>, u64)>,
+}
+
+impl Chain {
+    pub(super) fn new(
+        ctx: &Arc<Context>,
+        side: &Arc<Side>,
+        batch: &Arc<Batch>,
+        places: Range<usize>,
+        target: Key,
+        known: &mut Known,
+    ) -> Self {
+        let base = known.bases.remove(&target);
+        let (mut done, mut upload) = (Vec::new(), None);
+        for item in batch.items[places.clone()].iter().rev() {
+            match known.steps.remove(&(item.key.clone(), item.version_id.clone())) {
+                Some(StepState::Copied { version_id, etag }) => done.push(Written { version_id, etag }),
+                Some(StepState::Upload { upload_id, part_bytes }) => {
+                    upload = Some((upload_id, part_bytes));
+                    break;
+                }
+                None => break,
+            }
+        }
+        Self {
+            ctx: Arc::clone(ctx),
+            side: Arc::clone(side),
+            batch: Arc::clone(batch),
+            places,
+            target,
+            is_resumed: base.is_some(),
+            base,
+            base_etag: None,
+            done,
+            upload,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The item of a step, counted from the oldest.
+    pub(super) fn item(&self, step: usize) -> &Item {
+        &self.batch.items[self.places.end - 1 - step]
+    }
+
+    pub(super) fn copy_item(&self, step: usize) -> Option<&CopyItem> {
+        self.item(step).copy.as_deref()
+    }
+
+    pub(super) fn wanted(&self, step: usize) -> Wanted<'_> {
+        let item = self.item(step);
+        let etag = self.copy_item(step).map_or("", |copy| &copy.etag);
+        Wanted { kind: item.kind, size: item.size, etag }
+    }
+
+    /// Whether the destination key had no entry before.
+    pub(super) fn is_first_there(&self) -> bool {
+        self.base.as_ref().is_some_and(|base| base.newest.is_none())
+    }
+
+    pub(super) fn batch_id(&self) -> i64 {
+        self.batch.id
+    }
+
+    pub(super) fn transfer(&self) -> Result<&Transfer, Halt> {
+        // The job was compiled with it, and the batch was planned by that job.
+        transfer_of(&self.ctx.job, self.batch.action).ok_or(Halt::Stopped)
+    }
+
+    pub(super) fn destination(&self) -> &Caller {
+        self.side.caller(&self.ctx)
+    }
+
+    /// Goes from where it stands to its end.
+    pub(super) async fn run(mut self) -> ChainEnd {
+        let halt = match self.try_run().await {
+            Ok(()) => return ChainEnd::Whole(self.copies().into_iter().rev().map(|(_, copied)| copied).collect()),
+            Err(halt) => halt,
+        };
+        match halt {
+            Halt::Failed(failure, request_id) => {
+                let at = self.places.end - 1 - self.done.len().min(self.len() - 1);
+                ChainEnd::Broken { at, failure, request_id, copied: self.copies() }
+            }
+            Halt::Again(code, message, retry_after) => ChainEnd::Again { code, message, retry_after },
+            Halt::NeedsRestore => ChainEnd::Parked(vec![self.places.end - 1 - self.done.len()]),
+            Halt::Stopped => ChainEnd::Untouched,
+        }
+    }
+
+    /// What was copied, from the oldest, with the places in the batch.
+    fn copies(&self) -> Vec<(usize, Copied)> {
+        let copied = |(step, written): (usize, &Written)| {
+            let copied = Copied {
+                key: self.target.clone(),
+                version_id: written.version_id.clone(),
+                etag: written.etag.clone(),
+            };
+            (self.places.end - 1 - step, copied)
+        };
+        self.done.iter().enumerate().map(copied).collect()
+    }
+
+    async fn try_run(&mut self) -> Result<(), Halt> {
+        if self.base.is_some() {
+            self.take_up().await?;
+        } else {
+            self.begin().await?;
+        }
+        while self.done.len() < self.len() {
+            let written = self.step(self.done.len()).await?;
+            self.commit_step(written).await?;
+        }
+        self.verify().await
+    }
+
+    /// Looks at the destination for the first time, and makes what is there the base.
+    async fn begin(&mut self) -> Result<(), Halt> {
+        self.check_archive().await?;
+        let listed = self.look().await?;
+        let newest = listed.first().map(|entry| entry.version.clone());
+        let in_place = self.is_in_place()?;
+        let mut base = ChainBase {
+            key: self.target.clone(),
+            entries: listed.len() as u64,
+            newest: newest.as_ref().map(|version| version.id.clone()),
+        };
+        let mut adopted = Vec::new();
+        if in_place || self.transfer()?.settings.if_exists == IfExists::Append {
+            self.base_etag = newest.as_ref().and_then(|newest| newest.etag.as_ref()).map(|etag| etag.as_str().into());
+        }
+        match (&newest, self.transfer()?.settings.if_exists) {
+            (None, _) => {}
+            (Some(newest), _) if in_place => {
+                let current = self.item(self.len() - 1);
+                if newest.id != current.version_id {
+                    return Err(Halt::failed(
+                        "SourceChanged",
+                        "a newer version was written since it was listed, and a copy in place would hide it",
+                    ));
+                }
+            }
+            (Some(newest), IfExists::Fail) => {
+                return Err(Halt::failed(
+                    "DestinationExists",
+                    format!("the destination key has entries already, the newest is version {}", newest.id),
+                ));
+            }
+            (Some(_), IfExists::SkipSame) => {
+                adopted = self.same_history(&listed).ok_or_else(|| {
+                    Halt::failed("DestinationExists", "the destination key has another history already")
+                })?;
+                let below = listed.get(adopted.len());
+                base.entries -= adopted.len() as u64;
+                base.newest = below.map(|entry| entry.version.id.clone());
+            }
+            (Some(_), IfExists::Append) => {}
+        }
+        self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
+        self.base = Some(base);
+        for written in adopted {
+            self.commit_step(written).await?;
+        }
+        Ok(())
+    }
+
+    /// The newest entries of the destination where they are this history already, from the oldest.
+    fn same_history(&self, listed: &[Sequenced]) -> Option<Vec<Written>> {
+        let top = listed.get(..self.len())?;
+        let same = |(step, entry): (usize, &Sequenced)| {
+            let (wanted, version) = (self.wanted(step), &entry.version);
+            let etag = version.etag.as_ref().map_or("", |etag| etag.as_str());
+            let is_same = wanted.kind == version.kind
+                && (wanted.kind == Kind::DeleteMarker
+                    || (wanted.size == version.size && history::bare(wanted.etag) == history::bare(etag)));
+            is_same.then(|| Written { version_id: version.id.clone(), etag: etag.into() })
+        };
+        top.iter().rev().enumerate().map(same).collect()
+    }
+
+    /// Whether source and destination are one key of one bucket.
+    pub(super) fn is_in_place(&self) -> Result<bool, Halt> {
+        let transfer = self.transfer()?;
+        Ok(transfer.settings.key.is_identity()
+            && transfer.to.name == self.ctx.job.bucket.name
+            && transfer.to.endpoint == self.ctx.job.bucket.endpoint)
+    }
+
+    /// Finds out what became of the step that was under way when the chain was left.
+    async fn take_up(&mut self) -> Result<(), Halt> {
+        if self.done.len() == self.len() {
+            return Ok(());
+        }
+        if self.is_resumed && self.is_ambiguous() {
+            tokio::time::sleep(LATE_ATTEMPT).await;
+        }
+        if let Some(written) = self.applied(self.done.len()).await? {
+            let written = self.finish(self.done.len(), written, false).await?;
+            self.commit_step(written).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a late attempt of the next step could come through beside its repetition: conditions on the
+    /// predecessor tell neighbours of equal content not apart.
+    fn is_ambiguous(&self) -> bool {
+        let (step, next) = (self.done.len(), self.wanted(self.done.len()));
+        let same_as_before = step > 0 && history::bare(self.wanted(step - 1).etag) == history::bare(next.etag);
+        same_as_before || next.kind == Kind::DeleteMarker || !self.side.sends_conditions()
+    }
+
+    /// Looks whether a step was carried out.
+    pub(super) async fn applied(&self, step: usize) -> Result<Option<Written>, Halt> {
+        let listed = self.look().await?;
+        let Some(base) = &self.base else { return Err(Halt::Stopped) };
+        match history::place(base, &self.done, Some(self.wanted(step)), &listed) {
+            Place::Open => Ok(None),
+            Place::Applied(written) => Ok(Some(written)),
+            Place::Foreign(why) => Err(Halt::failed("DestinationConflict", why)),
+        }
+    }
+
+    /// Where no second marker is made upon a marker, the one that stands there does for both.
+    pub(super) fn marker_before(&self, step: usize) -> Option<Written> {
+        let before = step.checked_sub(1)?;
+        (self.wanted(before).kind == Kind::DeleteMarker).then(|| self.done.get(before).cloned()).flatten()
+    }
+
+    async fn commit_step(&mut self, written: Written) -> Result<(), Halt> {
+        let item = self.item(self.done.len());
+        let state =
+            StepState::Copied { version_id: written.version_id.clone(), etag: written.etag.clone() };
+        let step = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
+        self.committed(self.ctx.checkpoint.put_step(self.batch_id(), step).await)?;
+        self.done.push(written);
+        self.upload = None;
+        Ok(())
+    }
+
+    pub(super) fn committed(&self, result: Result<(), crate::checkpoint::CheckpointError>) -> Result<(), Halt> {
+        result.map_err(|error| {
+            self.ctx.checkpoint_failed(&error);
+            Halt::Stopped
+        })
+    }
+
+    /// Compares the destination with the whole chain.
+    async fn verify(&self) -> Result<(), Halt> {
+        let listed = self.look().await?;
+        let Some(base) = &self.base else { return Err(Halt::Stopped) };
+        let history: Vec<_> =
+            self.done.iter().enumerate().map(|(step, written)| (self.wanted(step), written)).collect();
+        history::verify(base, &history, &listed).map_err(|why| Halt::failed("VerificationFailed", why))
+    }
+
+    /// All entries of the destination key, newest first.
+    async fn look(&self) -> Result<Vec<Sequenced>, Halt> {
+        let mut versions: Vec<Version> = Vec::new();
+        let mut from: Option<Marker> = None;
+        loop {
+            let request = ListVersions {
+                prefix: self.target.as_bytes(),
+                from: from.as_ref(),
+                page_size: 1000,
+                wants_data: true,
+            };
+            let caller = self.destination();
+            let page = caller
+                .call_other(Operation::ListObjectVersions, &self.ctx.stop, || caller.client.list_versions(&request))
+                .await;
+            let page = self.answered(page)?;
+            let is_behind = page.versions.iter().any(|version| version.key != self.target);
+            versions.extend(page.versions.into_iter().filter(|version| version.key == self.target));
+            match page.next {
+                Some(next) if !is_behind && next.key == self.target => from = Some(next),
+                _ => break,
+            }
+        }
+        let mut order = self.side.page_order();
+        let entries = sequence(versions, &mut order, KeyOrder::Bytes)
+            .map_err(|fault| Halt::failed("DestinationConflict", fault.to_string()))?;
+        let known = locked(&self.side.order).join(order, &self.target);
+        known.map_err(|fault| Halt::failed("DestinationConflict", fault.to_string()))?;
+        Ok(entries)
+    }
+
+    /// An answer, or what its absence means for the chain.
+    pub(super) fn answered<T>(&self, answer: Result<Option<T>, S3Error>) -> Result<T, Halt> {
+        match answer {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(Halt::Stopped),
+            Err(error) => Err(self.halted(&error)),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! From the ends of chains to a settlement.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::checkpoint::{Retry, Settlement};
+use crate::model::{Batch, Copied, Failure, Fate, Item, Outcome, Record, SkipReason, Timestamp};
+use crate::retry::{self, Chance, Durable};
+
+use super::super::budget::Load;
+use super::super::context::Context;
+use super::super::settle::{Patience, Settled};
+use super::super::worker;
+use super::chain::ChainEnd;
+
+/// Settles what became of the chains of a batch.
+pub(super) async fn commit(
+    ctx: &Context,
+    batch: &Batch,
+    removes_source: bool,
+    ends: Vec<(Range<usize>, ChainEnd)>,
+) {
+    let patience = Patience {
+        now: ctx.now(),
+        give_up_after: ctx.job.retry.give_up_after,
+        rest: std::time::Duration::ZERO,
+    };
+    let settled = settle(batch, removes_source, ends, patience, &mut || ctx.caller.chance());
+    worker::commit(ctx, batch.id, settled).await;
+}
+
+/// Judges every item of a chain batch.
+pub(super) fn settle(
+    batch: &Batch,
+    removes_source: bool,
+    mut ends: Vec<(Range<usize>, ChainEnd)>,
+    patience: Patience,
+    chance: Chance<'_>,
+) -> Settled {
+    let attempt = batch.attempts + 1;
+    let first_attempt = batch.first_attempt.unwrap_or(patience.now);
+    let wish = ends.iter().filter_map(|(_, end)| match end {
+        ChainEnd::Again { retry_after, .. } => *retry_after,
+        _ => None,
+    });
+    let next =
+        retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
+    // What may have been sent comes first in what remains: a budget counts from there.
+    ends.sort_by_key(|(_, end)| !matches!(end, ChainEnd::Again { .. }));
+    let mut book = Book { batch, attempt, settled: Settled::of(batch.id, patience.now) };
+    for (places, end) in ends {
+        match end {
+            ChainEnd::Whole(copies) if removes_source => book.moved(places, copies),
+            ChainEnd::Whole(copies) => {
+                for (at, copied) in places.zip(copies) {
+                    book.record(at, Outcome::Done, None, Some(copied));
+                }
+            }
+            ChainEnd::Broken { at, failure, request_id, copied } => {
+                book.broken(places, at, failure, request_id, copied);
+            }
+            ChainEnd::Parked(archived) => {
+                for at in places {
+                    let reason =
+                        if archived.contains(&at) { SkipReason::NeedsRestore } else { SkipReason::ChainBroken };
+                    book.record(at, Outcome::Skipped(reason), None, None);
+                }
+            }
+            ChainEnd::Again { code, message, .. } => match next {
+                Durable::GiveUp => {
+                    let message =
+                        format!("given up after {} s; last error: {code} {message}", patience.give_up_after.as_secs());
+                    let failure = Failure { code: "GaveUp".into(), message: message.trim_end().into() };
+                    let oldest = places.end - 1;
+                    book.broken(places, oldest, failure, None, Vec::new());
+                }
+                Durable::NotBefore(not_before) => {
+                    book.settled.settlement.retry = Some(Retry { not_before, first_attempt });
+                    book.again(places);
+                }
+            },
+            ChainEnd::Untouched => book.settled.settlement.remaining.extend_from_slice(&batch.items[places]),
+        }
+    }
+    book.settled
+}
+
+struct Book<'a> {
+    batch: &'a Batch,
+    attempt: u32,
+    settled: Settled,
+}
+
+impl Book<'_> {
+    fn moved(&mut self, places: Range<usize>, copies: Vec<Copied>) {
+        for (at, copied) in places.zip(copies) {
+            let mut item = self.batch.items[at].clone();
+            if let Some(copy) = &mut item.copy {
+                copy.copied = Some(copied);
+            }
+            self.settled.settlement.moved.push(item);
+        }
+    }
+
+    fn broken(
+        &mut self,
+        places: Range<usize>,
+        failed_at: usize,
+        failure: Failure,
+        request_id: Option<Arc<str>>,
+        mut copied: Vec<(usize, Copied)>,
+    ) {
+        for at in places {
+            let copy = copied.iter().position(|(place, _)| *place == at).map(|found| copied.swap_remove(found).1);
+            if at == failed_at {
+                self.record(at, Outcome::Failed(failure.clone()), request_id.clone(), copy);
+            } else {
+                self.record(at, Outcome::Skipped(SkipReason::ChainBroken), None, copy);
+            }
+        }
+    }
+
+    fn again(&mut self, places: Range<usize>) {
+        for item in &self.batch.items[places] {
+            self.settled.open.versions += 1;
+            self.settled.open.bytes = self.settled.open.bytes.saturating_add(item.size);
+            self.settled.settlement.maybe_sent += 1;
+            self.settled.settlement.remaining.push(item.clone());
+        }
+    }
+
+    fn record(&mut self, at: usize, outcome: Outcome, request_id: Option<Arc<str>>, copied: Option<Copied>) {
+        let item: &Item = &self.batch.items[at];
+        if outcome == Outcome::Done {
+            self.settled.done.versions += 1;
+            self.settled.done.bytes = self.settled.done.bytes.saturating_add(item.size);
+        }
+        let attempt = if matches!(outcome, Outcome::Skipped(_)) { 0 } else { self.attempt };
+        let at: Timestamp = self.settled.settlement.at;
+        self.settled.settlement.records.push(Record {
+            key: item.key.clone(),
+            version_id: item.version_id.clone(),
+            kind: item.kind,
+            size: item.size,
+            last_modified: item.last_modified,
+            fate: Fate::Settled { rule: item.rule, outcome, request_id, attempt },
+            at,
+            copied: copied.map(Box::new),
+        });
+    }
+}
+
+impl Settled {
+    /// A settlement that says nothing yet.
+    fn of(batch: i64, now: Timestamp) -> Self {
+        Self {
+            settlement: Settlement {
+                batch,
+                records: Vec::new(),
+                remaining: Vec::new(),
+                maybe_sent: 0,
+                retry: None,
+                requests: Vec::new(),
+                at: now,
+                moved: Vec::new(),
+            },
+            done: Load::default(),
+            open: Load::default(),
+            throttled: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

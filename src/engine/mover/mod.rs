@@ -1,0 +1,196 @@
+//! Copies histories: whole chains of a key's versions, oldest first, one step at a time.
+//!
+//! A chain batch holds chains of several keys. Each chain goes through: the destination key is looked at
+//! and its newest entry committed as the base; every version is copied, its content compared, and its
+//! version id at the destination committed before the next one leaves; at the end the destination is
+//! listed again and compared entry by entry. Only then are the source versions of a move handed to the
+//! ordinary delete path. After an answer that was lost, and after a crash, the destination is looked at
+//! before anything is repeated: [`history`] says what it shows.
+
+mod attributes;
+mod chain;
+mod content;
+mod ends;
+mod history;
+mod parts;
+mod side;
+mod step;
+mod stream;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::checkpoint::{ChainBase, Step, StepState};
+use crate::job::{Job, Transfer};
+use crate::model::{ActionId, Batch, Item, Key, VersionId};
+
+use super::Ending;
+use super::context::Context;
+use super::dispatcher::Work;
+use super::stop::Level;
+
+pub use side::Destination;
+pub(super) use side::Side;
+
+use chain::{Chain, ChainEnd};
+
+/// What all chains of a run share.
+pub(super) struct Mover {
+    /// For each action of the job, where it copies to; absent where it does not.
+    sides: Vec<Option<Arc<Side>>>,
+    /// One permit for each chain under way.
+    chains: Arc<Semaphore>,
+    /// One permit for each MiB of data in memory.
+    memory: Arc<Semaphore>,
+    memory_mib: u32,
+}
+
+impl std::fmt::Debug for Mover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mover").field("sides", &self.sides.len()).finish_non_exhaustive()
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Mover {
+    pub(super) fn new(job: &Job, sides: Vec<Option<Arc<Side>>>) -> Self {
+        let mib = (job.limits.stream_memory_bytes / MIB).clamp(1, 1 << 20);
+        let memory_mib = u32::try_from(mib).unwrap_or(1 << 20);
+        Self {
+            sides,
+            chains: Arc::new(Semaphore::new(usize::from(job.limits.concurrency))),
+            memory: Arc::new(Semaphore::new(memory_mib as usize)),
+            memory_mib,
+        }
+    }
+
+    fn side(&self, action: ActionId) -> Option<&Arc<Side>> {
+        self.sides.get(usize::from(action.0))?.as_ref()
+    }
+
+    /// Waits until so many bytes may be held. More than there is room for at all waits for all of it.
+    async fn hold(&self, bytes: u64) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let mib = u32::try_from(bytes.div_ceil(MIB).max(1)).unwrap_or(u32::MAX).min(self.memory_mib);
+        // It is never closed.
+        self.memory.acquire_many(mib).await.ok()
+    }
+}
+
+/// Whether the items of a batch are still to be copied.
+pub(super) fn is_chain(batch: &Batch) -> bool {
+    batch.items.first().and_then(|item| item.copy.as_ref()).is_some_and(|copy| copy.copied.is_none())
+}
+
+/// The transfer that a batch is for.
+fn transfer_of(job: &Job, action: ActionId) -> Option<&Transfer> {
+    job.actions.get(usize::from(action.0))?.transfer()
+}
+
+/// The chains of a batch: neighbours that come to one destination key, by their places.
+fn chains_of(items: &[Item], target: impl Fn(&Item) -> Key) -> Vec<(Key, Range<usize>)> {
+    let mut chains: Vec<(Key, Range<usize>)> = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let key = target(item);
+        match chains.last_mut() {
+            Some((last, places)) if *last == key && items[places.start].key == item.key => places.end = at + 1,
+            _ => chains.push((key, at..at + 1)),
+        }
+    }
+    chains
+}
+
+/// What the checkpoint knows of the chains of a batch.
+struct Known {
+    bases: HashMap<Key, ChainBase>,
+    steps: HashMap<(Key, VersionId), StepState>,
+}
+
+impl Known {
+    fn of(bases: Vec<ChainBase>, steps: Vec<Step>) -> Self {
+        Self {
+            bases: bases.into_iter().map(|base| (base.key.clone(), base)).collect(),
+            steps: steps.into_iter().map(|step| ((step.key, step.version_id), step.state)).collect(),
+        }
+    }
+}
+
+/// Copies what a chain batch asks for, and settles it.
+pub(super) async fn process(ctx: &Arc<Context>, work: Work) {
+    let Work { batch, granted, .. } = work;
+    let id = batch.id;
+    let (Some(side), Some(transfer)) = (ctx.mover.side(batch.action), transfer_of(&ctx.job, batch.action)) else {
+        return ctx.stop.abort(Ending::Checkpoint(format!("batch {id} copies, its action does not")));
+    };
+    let mut known = match ctx.checkpoint.chains(id).await {
+        Ok((bases, steps)) => Known::of(bases, steps),
+        Err(error) => return ctx.checkpoint_failed(&error),
+    };
+    let prefixes = &ctx.job.scope.prefixes;
+    let template = &transfer.settings.key;
+    let chains = chains_of(&batch.items, |item| {
+        template.render(&item.key, &item.version_id, item.last_modified, prefixes)
+    });
+    let batch = Arc::new(batch);
+    let mut tasks = JoinSet::new();
+    let mut ends: Vec<(Range<usize>, ChainEnd)> = Vec::with_capacity(chains.len());
+    for (target, places) in chains {
+        if places.end > granted {
+            ends.push((places, ChainEnd::Untouched));
+            continue;
+        }
+        let chain = Chain::new(ctx, side, &batch, places.clone(), target, &mut known);
+        let ctx = Arc::clone(ctx);
+        tasks.spawn(async move {
+            let permit = ctx.mover.chains.acquire().await;
+            let end = match permit {
+                Ok(_held) if ctx.stop.level() == Level::Run => chain.run().await,
+                _ => ChainEnd::Untouched,
+            };
+            (places, end)
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        match joined {
+            Ok(end) => ends.push(end),
+            Err(error) if error.is_panic() => {
+                return ctx.stop.abort(Ending::Bug("a chain panicked: please report it".into()));
+            }
+            Err(_) => {}
+        }
+    }
+    ends.sort_by_key(|(places, _)| places.start);
+    ends::commit(ctx, &batch, transfer.removes_source.is_some(), ends).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, RuleId, Timestamp};
+
+    #[test]
+    fn a_chain_is_one_source_key_that_comes_to_one_destination_key() {
+        let item = |key: &str, version: &str| Item {
+            key: Key::from(key),
+            version_id: VersionId::new(version).unwrap(),
+            kind: Kind::Version,
+            is_latest: false,
+            size: 1,
+            last_modified: Timestamp::from_millis(1),
+            rule: RuleId(0),
+            copy: None,
+        };
+        let items = [item("a", "1"), item("a", "2"), item("b", "3"), item("c", "4")];
+        let chains = chains_of(&items, |item| item.key.clone());
+        let places: Vec<_> = chains.iter().map(|(_, places)| places.clone()).collect();
+        assert_eq!(places, [0..2, 2..3, 3..4]);
+        let chains = chains_of(&items, |item| Key::from(item.version_id.as_str()));
+        assert_eq!(chains.len(), 4, "a template by version makes a chain of each");
+        let chains = chains_of(&items, |_| Key::from("one"));
+        assert_eq!(chains.len(), 3, "two source keys never share a chain");
+    }
+}

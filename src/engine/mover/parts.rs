@@ -1,0 +1,256 @@
+//! Large versions, copied in parts: resumable part by part, aborted when given up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::checkpoint::{Step, StepState};
+use crate::model::Requirement;
+use crate::pace::Load;
+use crate::s3::{Operation, Part, PartWritten, S3Error};
+
+use super::attributes::Given;
+use super::chain::{Chain, Halt};
+use super::history::{self, Written};
+use super::step::Sending;
+
+/// Parts of an upload at most.
+const PARTS_MAX: u64 = 10_000;
+/// Size of a part copied by the server, where nobody asks for another.
+const PART_BYTES: u64 = 512 << 20;
+const MIB: u64 = 1 << 20;
+/// Parts of one version under way at a time.
+const PARTS_AT_ONCE: usize = 8;
+
+/// Where each part of an object lies: the numbers from 1, the beginnings, and the ends, not included.
+pub(super) fn layout(size: u64, part_bytes: u64) -> Vec<(u32, u64, u64)> {
+    let part_bytes = part_bytes.max(1);
+    let count = size.div_ceil(part_bytes).max(1);
+    (0..count)
+        .map(|n| (n as u32 + 1, n * part_bytes, size.min((n + 1) * part_bytes)))
+        .collect()
+}
+
+/// The size of parts where the layout is free: whole MiB, few enough of them.
+pub(super) fn part_bytes(size: u64, wanted: u64) -> u64 {
+    wanted.max(size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB)
+}
+
+/// How many parts an ETag of the form `md5-N` speaks of.
+pub(super) fn parts_of_etag(etag: &str) -> Option<u32> {
+    let (sum, count) = history::bare(etag).rsplit_once('-')?;
+    (sum.len() == 32).then(|| count.parse().ok()).flatten().filter(|count| *count > 0)
+}
+
+impl Chain {
+    /// Whether a version that one call could copy goes in parts, so that its ETag stays.
+    pub(super) fn keeps_layout(&self, step: usize) -> Result<bool, Halt> {
+        let wants_etag = self.transfer()?.settings.require.contains(&Requirement::Etag);
+        Ok(wants_etag && parts_of_etag(self.wanted(step).etag).is_some())
+    }
+
+    /// Copies a version by UploadPartCopy.
+    pub(super) async fn copy_by_parts(&mut self, step: usize) -> Result<Written, Halt> {
+        let facts = self.facts(step, true).await?;
+        let given = self.given(step, &facts, false)?;
+        let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PART_BYTES);
+        let part_bytes = self.layout_of_source(step).await?.unwrap_or(part_bytes(self.item(step).size, wanted));
+        let (upload, part_bytes, there) = self.open_upload(step, &given, part_bytes).await?;
+        let copied = self.copy_parts(step, &given, &upload, part_bytes, there).await;
+        let parts = match copied {
+            Ok(parts) => parts,
+            Err(halt) => return Err(self.given_up(&upload, halt).await),
+        };
+        match self.send(step, Sending::Complete(&upload, &parts)).await {
+            Ok(written) => self.finish(step, written, false).await,
+            Err(halt) => Err(self.given_up(&upload, halt).await),
+        }
+    }
+
+    /// The part size of the source, where all its parts but the last have one: with the same parts the
+    /// copy has the same ETag.
+    pub(super) async fn layout_of_source(&self, step: usize) -> Result<Option<u64>, Halt> {
+        let Some(count) = parts_of_etag(self.wanted(step).etag) else { return Ok(None) };
+        let (item, source) = (self.item(step), &self.ctx.caller);
+        let key = self.side.source_key.as_ref();
+        let head = source
+            .call_other(Operation::HeadObject, &self.ctx.stop, || {
+                source.client.head_version(&item.key, &item.version_id, Some(1), key, false)
+            })
+            .await;
+        let first = match head {
+            Ok(None) => return Err(Halt::Stopped),
+            Ok(Some(head)) => head.size,
+            // A server that knows no part numbers: the layout is free then.
+            Err(error) => {
+                tracing::debug!("the layout of a multipart version is not known: {error}");
+                return Ok(None);
+            }
+        };
+        let fits = first > 0 && item.size.div_ceil(first) == u64::from(count);
+        Ok(fits.then_some(first))
+    }
+
+    /// The upload that was begun before, with the parts that the server has; else a new one, noted before
+    /// its first part leaves.
+    pub(super) async fn open_upload(
+        &mut self,
+        step: usize,
+        given: &Given,
+        part_bytes: u64,
+    ) -> Result<(Box<str>, u64, Vec<Part>), Halt> {
+        if let Some((upload, part_bytes)) = self.upload.clone() {
+            let caller = self.destination();
+            let parts = caller
+                .call_other(Operation::ListParts, &self.ctx.stop, || caller.client.list_parts(&self.target, &upload))
+                .await;
+            if let Some(parts) = self.answered(parts)? {
+                return Ok((upload, part_bytes, parts));
+            }
+        }
+        let caller = self.destination();
+        let customer_key = self.side.customer_key.as_ref();
+        let attributes = given.as_attributes(customer_key);
+        let created = caller
+            .call_other(Operation::CreateMultipartUpload, &self.ctx.stop, || {
+                caller.client.create_upload(&self.target, &attributes)
+            })
+            .await;
+        let upload = self.answered(created)?;
+        let item = self.item(step);
+        let state = StepState::Upload { upload_id: upload.clone(), part_bytes };
+        let noted = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
+        self.committed(self.ctx.checkpoint.put_step(self.batch_id(), noted).await)?;
+        self.upload = Some((upload.clone(), part_bytes));
+        Ok((upload, part_bytes, Vec::new()))
+    }
+
+    async fn copy_parts(
+        &self,
+        step: usize,
+        given: &Given,
+        upload: &str,
+        part_bytes: u64,
+        there: Vec<Part>,
+    ) -> Result<Vec<Part>, Halt> {
+        let layout = layout(self.item(step).size, part_bytes);
+        let mut parts = kept(&layout, there);
+        let mut missing: Vec<_> =
+            layout.into_iter().filter(|(number, ..)| !parts.contains_key(number)).rev().collect();
+        let slots = Arc::new(Semaphore::new(PARTS_AT_ONCE));
+        let mut tasks = JoinSet::new();
+        while !missing.is_empty() || !tasks.is_empty() {
+            while tasks.len() < slots.available_permits()
+                && let Some(part) = missing.pop()
+            {
+                tasks.spawn(self.part_copy(step, given, upload, part));
+            }
+            match tasks.join_next().await {
+                Some(Ok(Ok(Some(part)))) => _ = parts.insert(part.number, part),
+                Some(Ok(Ok(None))) => return Err(Halt::Stopped),
+                Some(Ok(Err(error))) => return Err(self.halted(&error)),
+                // A task ends only by a panic, which is a bug; the run says so where it notices.
+                Some(Err(_)) | None => return Err(Halt::Stopped),
+            }
+        }
+        Ok(parts.into_values().collect())
+    }
+
+    /// One part: sending it again replaces what was there under its number.
+    fn part_copy(
+        &self,
+        step: usize,
+        given: &Given,
+        upload: &str,
+        (number, from, until): (u32, u64, u64),
+    ) -> impl Future<Output = Result<Option<Part>, S3Error>> + Send + 'static {
+        let (ctx, side) = (Arc::clone(&self.ctx), Arc::clone(&self.side));
+        let (target, upload, given) = (self.target.clone(), upload.to_owned(), given.clone());
+        let item = self.item(step).clone();
+        async move {
+            let caller = side.caller(&ctx);
+            let origin = crate::s3::Origin {
+                bucket: ctx.caller.client.bucket(),
+                key: &item.key,
+                version_id: &item.version_id,
+                etag: item.copy.as_ref().map(|copy| &*copy.etag),
+                customer_key: side.source_key.as_ref(),
+                expected_owner: ctx.job.bucket.expected_owner.as_deref(),
+            };
+            let attributes = given.as_attributes(side.customer_key.as_ref());
+            let load = Load::Write { versions: 1, apart: false };
+            let range = Some((from, until));
+            let written = caller
+                .call_weighed(Operation::UploadPartCopy, load, Some(&ctx.stop), |_| 0, || {
+                    caller.client.upload_part_copy(&origin, range, &target, &upload, number, &attributes)
+                })
+                .await?;
+            let size = until - from;
+            Ok(written.map(|PartWritten { etag, checksum }| Part { number, etag, size, checksum }))
+        }
+    }
+
+    /// Aborts an upload whose version cannot be copied; one that is only put off stays.
+    pub(super) async fn given_up(&self, upload: &str, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(..)) {
+            return halt;
+        }
+        let caller = self.destination();
+        let aborted = caller
+            .call_other(Operation::AbortMultipartUpload, &self.ctx.stop, || {
+                caller.client.abort_upload(&self.target, upload)
+            })
+            .await;
+        if let Err(error) = aborted {
+            tracing::warn!("an upload that was given up could not be aborted: {error}");
+        }
+        halt
+    }
+}
+
+/// Of the parts that the server has, those that the layout knows.
+pub(super) fn kept(layout: &[(u32, u64, u64)], there: Vec<Part>) -> BTreeMap<u32, Part> {
+    let fits = |part: &Part| {
+        layout.iter().any(|(number, from, until)| *number == part.number && until - from == part.size)
+    };
+    there.into_iter().filter(fits).map(|part| (part.number, part)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_etag_tells_how_many_parts_there_were() {
+        assert_eq!(parts_of_etag("\"0123456789abcdef0123456789abcdef-12\""), Some(12));
+        assert_eq!(parts_of_etag("\"0123456789abcdef0123456789abcdef\""), None);
+        assert_eq!(parts_of_etag("a-1"), None);
+    }
+
+    #[test]
+    fn of_the_parts_that_are_there_only_those_of_the_layout_count() {
+        let part = |number, size| Part { number, etag: "e".into(), size, checksum: None };
+        let there = vec![part(1, 10), part(2, 9), part(3, 5), part(4, 10)];
+        let kept: Vec<u32> = kept(&layout(25, 10), there).into_keys().collect();
+        assert_eq!(kept, [1, 3], "another size, and a number behind the end");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_an_object_without_gap_and_keep_the_limits(size in 0u64..60_000_000_000_000, wanted in 1u64..64) {
+            let bytes = part_bytes(size, wanted * MIB);
+            let layout = layout(size, bytes);
+            prop_assert!(layout.len() as u64 <= PARTS_MAX);
+            prop_assert_eq!(layout[0].1, 0);
+            prop_assert_eq!(layout.last().unwrap().2, size);
+            for pair in layout.windows(2) {
+                prop_assert_eq!((pair[0].0 + 1, pair[0].2), (pair[1].0, pair[1].1));
+                prop_assert_eq!(pair[0].2 - pair[0].1, bytes);
+            }
+        }
+    }
+}

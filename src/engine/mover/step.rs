@@ -1,0 +1,300 @@
+//! One step of a chain: a version copied, or a delete marker inserted, exactly once.
+
+use std::time::Duration;
+
+use crate::model::{AclSource, Class, Kind, LockSource, TagSource};
+use crate::pace::Load;
+use crate::retry::{self, InCall, Quota};
+use crate::s3::{Expect, Operation, Origin, RestoreAnswer, RestoreState, S3Error, Written as Answer};
+
+use super::attributes::{Given, SourceFacts, given};
+use super::chain::{Chain, Halt};
+use super::history::Written;
+
+/// Attempts of one step whose outcome was open each time, before the chain is put off.
+const OPEN_ATTEMPTS_MAX: u32 = 3;
+/// Storage classes that cannot be read before they are restored.
+const ARCHIVED: &[&str] = &["GLACIER", "DEEP_ARCHIVE"];
+
+/// A write that is sent once, or again after a look: what it is, and whether its data travels through
+/// this program.
+pub(super) enum Sending<'a> {
+    /// CopyObject.
+    Copy(&'a Given),
+    /// DELETE without a version id.
+    Marker,
+    /// PutObject with data at hand.
+    Put(&'a Given, bytes::Bytes),
+    /// CompleteMultipartUpload.
+    Complete(&'a str, &'a [crate::s3::Part]),
+}
+
+impl Chain {
+    /// Carries out a step; what it returns was compared with its source.
+    pub(super) async fn step(&mut self, step: usize) -> Result<Written, Halt> {
+        if self.item(step).kind == Kind::DeleteMarker {
+            return self.send(step, Sending::Marker).await;
+        }
+        let size = self.item(step).size;
+        let settings = &self.transfer()?.settings;
+        if self.side.streams {
+            return self.stream(step).await;
+        }
+        if size > settings.multipart_above_bytes || self.keeps_layout(step)? {
+            return self.copy_by_parts(step).await;
+        }
+        let needs_head = settings.lock == LockSource::Copy;
+        let facts = if needs_head { self.facts(step, false).await? } else { SourceFacts::default() };
+        let given = self.given(step, &facts, true)?;
+        let written = self.send(step, Sending::Copy(&given)).await?;
+        self.finish(step, written, false).await
+    }
+
+    pub(super) fn given(&self, step: usize, facts: &SourceFacts, by_server: bool) -> Result<Given, Halt> {
+        let source = self.copy_item(step).ok_or(Halt::Stopped)?;
+        Ok(given(&self.transfer()?.settings, source, facts, by_server, self.destination().now()))
+    }
+
+    /// Asks the source for what its listing did not tell.
+    pub(super) async fn facts(&self, step: usize, with_tags: bool) -> Result<SourceFacts, Halt> {
+        let (item, client) = (self.item(step), &self.ctx.caller.client);
+        let key = self.side.source_key.as_ref();
+        let head = self
+            .ctx
+            .caller
+            .call_other(Operation::HeadObject, &self.ctx.stop, || {
+                client.head_version(&item.key, &item.version_id, None, key, true)
+            })
+            .await;
+        let head = self.answered(head)?;
+        let wants_tags = with_tags && head.tag_count > 0 && self.transfer()?.settings.tags == TagSource::Copy;
+        let tags = if wants_tags {
+            let tags = self
+                .ctx
+                .caller
+                .call_other(Operation::GetObjectTagging, &self.ctx.stop, || {
+                    client.tags(&item.key, &item.version_id)
+                })
+                .await;
+            Some(self.answered(tags)?)
+        } else {
+            None
+        };
+        Ok(SourceFacts { head: Some(head), tags })
+    }
+
+    pub(super) fn origin(&self, step: usize) -> Origin<'_> {
+        let (item, source) = (self.item(step), &self.ctx.caller.client);
+        Origin {
+            bucket: source.bucket(),
+            key: &item.key,
+            version_id: &item.version_id,
+            etag: self.copy_item(step).map(|copy| &*copy.etag).filter(|etag| !etag.is_empty()),
+            customer_key: self.side.source_key.as_ref(),
+            expected_owner: self.ctx.job.bucket.expected_owner.as_deref(),
+        }
+    }
+
+    /// What the destination must be for a step to be carried out.
+    fn expected(&self, step: usize) -> Expect<'_> {
+        if !self.side.sends_conditions() {
+            return Expect::Anything;
+        }
+        match step.checked_sub(1).and_then(|before| Some((before, self.done.get(before)?))) {
+            // A delete marker on top counts as no object.
+            Some((before, _)) if self.wanted(before).kind == Kind::DeleteMarker => Expect::Absent,
+            Some((_, written)) if !written.etag.is_empty() => Expect::Etag(&written.etag),
+            Some(_) => Expect::Anything,
+            None => match (&self.base_etag, self.is_first_there()) {
+                (_, true) => Expect::Absent,
+                (Some(etag), false) => Expect::Etag(etag),
+                (None, false) => Expect::Anything,
+            },
+        }
+    }
+
+    /// Sends a write until it is known to have been carried out once. Where an attempt leaves that open the
+    /// destination is looked at; where it was carried out, that entry is the answer.
+    pub(super) async fn send(&mut self, step: usize, sending: Sending<'_>) -> Result<Written, Halt> {
+        let quota = Quota::new();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = match self.send_once(step, &sending).await {
+                Ok(Some(answer)) => return self.named(step, answer).await,
+                Ok(None) => return Err(Halt::Stopped),
+                Err(error) => error,
+            };
+            if error.class == Class::Unsupported && self.side.sends_conditions() {
+                self.side.drop_conditions();
+                continue;
+            }
+            if !is_open(&error) {
+                return Err(self.halted(&error));
+            }
+            if let Some(written) = self.applied(step).await? {
+                return Ok(written);
+            }
+            if &*error.code == "PreconditionFailed" && attempt > 1 {
+                return Err(Halt::failed(
+                    "SourceChanged",
+                    format!("the source or the destination is not what it was: {error}"),
+                ));
+            }
+            let mut chance = || self.ctx.caller.chance();
+            let class = if error.class == Class::Throttled { Class::Throttled } else { Class::Transient };
+            match retry::in_call(class, attempt, error.retry_after, &quota, &mut chance) {
+                InCall::Again(pause) if attempt < OPEN_ATTEMPTS_MAX => self.pause(pause).await,
+                _ => return Err(self.halted(&error)),
+            }
+        }
+    }
+
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.ctx.stop.reached(super::Level::Drain) => {}
+        }
+    }
+
+    async fn send_once(&self, step: usize, sending: &Sending<'_>) -> Result<Option<Answer>, S3Error> {
+        let caller = self.destination();
+        let (client, stop) = (&caller.client, &self.ctx.stop);
+        let key = &self.target;
+        let customer_key = self.side.customer_key.as_ref();
+        let load = Load::Write { versions: 1, apart: false };
+        match sending {
+            Sending::Copy(given) => {
+                let (origin, attributes) = (self.origin(step), given.as_attributes(customer_key));
+                caller
+                    .call_carefully(Operation::CopyObject, load, stop, || {
+                        client.copy_version(&origin, key, &attributes, self.expected(step))
+                    })
+                    .await
+            }
+            Sending::Marker => {
+                caller.call_carefully(Operation::DeleteObject, load, stop, || client.insert_marker(key)).await
+            }
+            Sending::Put(given, data) => {
+                let attributes = given.as_attributes(customer_key);
+                caller
+                    .call_carefully(Operation::PutObject, load, stop, || {
+                        client.put_version(key, data.clone(), &attributes, self.expected(step))
+                    })
+                    .await
+            }
+            Sending::Complete(upload, parts) => {
+                caller
+                    .call_carefully(Operation::CompleteMultipartUpload, load, stop, || {
+                        client.complete_upload(key, upload, parts, self.expected(step))
+                    })
+                    .await
+            }
+        }
+    }
+
+    /// The name of what was written: some servers do not tell it in their answer, so it is looked for.
+    async fn named(&self, step: usize, answer: Answer) -> Result<Written, Halt> {
+        let is_marker = self.wanted(step).kind == Kind::DeleteMarker;
+        if let Some(version_id) = answer.version_id
+            && (is_marker || answer.etag.is_some())
+        {
+            // A server that makes no second marker may name the one that is there.
+            let is_new = self.done.iter().all(|written| written.version_id != version_id);
+            if is_new || is_marker {
+                return Ok(Written { version_id, etag: answer.etag.unwrap_or_default() });
+            }
+        }
+        match self.applied(step).await? {
+            Some(written) => Ok(written),
+            None if is_marker => self
+                .marker_before(step)
+                .ok_or_else(|| Halt::failed("NoMarker", "the destination made no delete marker")),
+            None => Err(Halt::Again("NotThere".into(), "the copy was confirmed and is not listed".into(), None)),
+        }
+    }
+
+    /// Compares a copy with its source and gives it what no copying request carries.
+    pub(super) async fn finish(&self, step: usize, written: Written, is_proven: bool) -> Result<Written, Halt> {
+        if self.item(step).kind == Kind::DeleteMarker {
+            return Ok(written);
+        }
+        self.compare(step, &written, is_proven).await?;
+        if self.transfer()?.settings.acl == AclSource::Copy {
+            let (item, source, caller) = (self.item(step), &self.ctx.caller, self.destination());
+            let acl = source
+                .call_other(Operation::GetObjectAcl, &self.ctx.stop, || {
+                    source.client.acl(&item.key, &item.version_id)
+                })
+                .await;
+            let acl = self.answered(acl)?;
+            let put = caller
+                .call_other(Operation::PutObjectAcl, &self.ctx.stop, || {
+                    caller.client.put_acl(&self.target, &written.version_id, &acl)
+                })
+                .await;
+            self.answered(put)?;
+        }
+        Ok(written)
+    }
+
+    /// Before anything is copied: archived versions must be restored first. All of a chain's are asked for
+    /// at once, so that one later run can finish it.
+    pub(super) async fn check_archive(&self) -> Result<(), Halt> {
+        let is_archived = |step: &usize| {
+            self.copy_item(*step).is_some_and(|copy| ARCHIVED.contains(&&*copy.storage_class))
+        };
+        let mut waits = false;
+        for step in (0..self.len()).filter(is_archived) {
+            waits |= !self.is_restored(step).await?;
+        }
+        if waits { Err(Halt::NeedsRestore) } else { Ok(()) }
+    }
+
+    /// Whether an archived version can be read now; asks for its restore where the job says so.
+    async fn is_restored(&self, step: usize) -> Result<bool, Halt> {
+        let (item, source) = (self.item(step), &self.ctx.caller);
+        let facts = self.facts(step, false).await?;
+        match facts.head.and_then(|head| head.restore) {
+            Some(RestoreState::Restored) => return Ok(true),
+            Some(RestoreState::Ongoing) => return Ok(false),
+            None => {}
+        }
+        let Some(restore) = self.transfer()?.settings.restore else { return Ok(false) };
+        let asked = source
+            .call_other(Operation::RestoreObject, &self.ctx.stop, || {
+                source.client.restore_version(&item.key, &item.version_id, restore)
+            })
+            .await;
+        Ok(self.answered(asked)? == RestoreAnswer::Restored)
+    }
+
+    /// What an error that decides about a step means for its chain.
+    pub(super) fn halted(&self, error: &S3Error) -> Halt {
+        match error.class {
+            Class::Transient | Class::Throttled => {
+                tracing::warn!(key = %self.target, "a history is put off: {error}");
+                if error.class == Class::Throttled {
+                    self.ctx.caller.metrics.throttled(1);
+                }
+                self.ctx.check_outage(error);
+                Halt::Again(error.code.clone(), error.message.clone(), error.retry_after)
+            }
+            Class::Credentials | Class::ClockSkew | Class::Elsewhere | Class::Stop => {
+                self.ctx.end_by(error);
+                Halt::Stopped
+            }
+            _ if &*error.code == "InvalidObjectState" => Halt::NeedsRestore,
+            Class::Done | Class::Permanent | Class::Divide | Class::Unsupported => Halt::Failed(
+                crate::model::Failure { code: error.code.clone(), message: error.message.clone() },
+                error.request_id.clone(),
+            ),
+        }
+    }
+}
+
+/// Whether the destination must be looked at: the write may have been carried out, or another attempt of it
+/// may have, which is what makes a condition fail.
+fn is_open(error: &S3Error) -> bool {
+    error.may_have_applied || matches!(&*error.code, "PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchUpload")
+}

@@ -1,0 +1,199 @@
+//! Versions whose bytes go through this program: read from the source, written to the destination, in
+//! memory that is bounded for the whole run.
+
+use bytes::Bytes;
+use md5::{Digest as _, Md5};
+use tokio::task::JoinSet;
+
+use std::sync::Arc;
+
+use crate::pace::Load;
+use crate::s3::{Operation, Part, PartWritten, S3Error};
+
+use super::attributes::{Given, SourceFacts};
+use super::chain::{Chain, Halt};
+use super::history::{self, Written};
+use super::parts::{kept, layout, part_bytes};
+use super::step::Sending;
+
+/// Versions up to this size travel in one piece, and parts have it where nobody asks for another.
+const PIECE_BYTES: u64 = 16 << 20;
+/// A part of the source's layout that is larger than this is not held in memory for the ETag's sake.
+const LAYOUT_PART_BYTES_MAX: u64 = 128 << 20;
+/// Parts of one version that are written at a time, while the next is read.
+const PARTS_AT_ONCE: usize = 4;
+
+impl Chain {
+    /// Copies a version through this program.
+    pub(super) async fn stream(&mut self, step: usize) -> Result<Written, Halt> {
+        let facts = self.facts(step, true).await?;
+        let given = self.given(step, &facts, false)?;
+        let given = match facts.head.as_ref().and_then(|head| head.checksum.as_ref()) {
+            // With the same kind at both ends their words can be compared.
+            Some(checksum) if checksum.is_full_object => given.with_checksum(checksum.kind),
+            _ => given,
+        };
+        let source_layout = self.layout_of_source(step).await?;
+        let size = self.item(step).size;
+        match source_layout.filter(|bytes| *bytes <= LAYOUT_PART_BYTES_MAX) {
+            Some(bytes) => self.stream_parts(step, &facts, &given, bytes).await,
+            None if size <= PIECE_BYTES => self.stream_whole(step, &facts, &given).await,
+            None => {
+                let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PIECE_BYTES);
+                self.stream_parts(step, &facts, &given, part_bytes(size, wanted)).await
+            }
+        }
+    }
+
+    async fn stream_whole(&mut self, step: usize, facts: &SourceFacts, given: &Given) -> Result<Written, Halt> {
+        let ctx = Arc::clone(&self.ctx);
+        // Let go of before the copy is compared, which may need room of its own.
+        let held = ctx.mover.hold(self.item(step).size).await;
+        let data = self.read_source(step, 0, self.item(step).size).await?;
+        let sum = hex::encode(Md5::digest(&data));
+        let is_read_well = self.check_read(step, facts, &sum)?;
+        let written = self.send(step, Sending::Put(given, data)).await?;
+        drop(held);
+        let is_proven = is_read_well && history::bare(&written.etag) == sum;
+        self.finish(step, written, is_proven).await
+    }
+
+    /// Whether what was read is what the source holds, as far as its ETag tells.
+    fn check_read(&self, step: usize, facts: &SourceFacts, sum: &str) -> Result<bool, Halt> {
+        let etag = self.wanted(step).etag;
+        let encryption = facts.head.as_ref().and_then(|head| head.encryption_kind.as_deref());
+        let is_md5 = history::looks_like_md5(etag)
+            && matches!(encryption, None | Some("AES256"))
+            && self.side.source_key.is_none();
+        if is_md5 && history::bare(etag) != sum {
+            // Not every server means MD5 by what looks like one, so other evidence is asked for.
+            tracing::warn!(key = %self.target, "the ETag of a source version is not the MD5 of what was read");
+        }
+        Ok(is_md5 && history::bare(etag) == sum)
+    }
+
+    /// Reads the source part by part, in order, and writes the parts side by side.
+    async fn stream_parts(
+        &mut self,
+        step: usize,
+        facts: &SourceFacts,
+        given: &Given,
+        part_bytes: u64,
+    ) -> Result<Written, Halt> {
+        let (upload, part_bytes, there) = self.open_upload(step, given, part_bytes).await?;
+        let sent = self.send_parts(step, facts, given, (&upload, part_bytes), there).await;
+        let (parts, is_read_well) = match sent {
+            Ok(sent) => sent,
+            Err(halt) => return Err(self.given_up(&upload, halt).await),
+        };
+        let sum = composite(&parts);
+        match self.send(step, Sending::Complete(&upload, &parts)).await {
+            Ok(written) => {
+                let is_proven = is_read_well && sum.is_some_and(|sum| history::bare(&written.etag) == sum);
+                self.finish(step, written, is_proven).await
+            }
+            Err(halt) => Err(self.given_up(&upload, halt).await),
+        }
+    }
+
+    async fn send_parts(
+        &self,
+        step: usize,
+        facts: &SourceFacts,
+        given: &Given,
+        (upload, part_bytes): (&str, u64),
+        there: Vec<Part>,
+    ) -> Result<(Vec<Part>, bool), Halt> {
+        let layout = layout(self.item(step).size, part_bytes);
+        let mut parts = kept(&layout, there);
+        // Parts that an earlier process sent are not read again, and the sum of the whole is not known.
+        let mut sum = parts.is_empty().then(Md5::new);
+        let mut tasks = JoinSet::new();
+        for (number, from, until) in layout {
+            if parts.contains_key(&number) {
+                continue;
+            }
+            if tasks.len() >= PARTS_AT_ONCE {
+                let part = self.part_of(tasks.join_next().await)?;
+                parts.insert(part.number, part);
+            }
+            let data = self.read_part(step, from, until).await?;
+            if let Some(sum) = &mut sum {
+                sum.update(&data.data);
+            }
+            tasks.spawn(self.part_upload(given, upload, number, data));
+        }
+        while !tasks.is_empty() {
+            let part = self.part_of(tasks.join_next().await)?;
+            parts.insert(part.number, part);
+        }
+        let is_read_well = match sum {
+            Some(sum) => self.check_read(step, facts, &hex::encode(sum.finalize()))?,
+            None => false,
+        };
+        Ok((parts.into_values().collect(), is_read_well))
+    }
+
+    fn part_of(
+        &self,
+        joined: Option<Result<Result<Option<Part>, S3Error>, tokio::task::JoinError>>,
+    ) -> Result<Part, Halt> {
+        match joined {
+            Some(Ok(Ok(Some(part)))) => Ok(part),
+            Some(Ok(Err(error))) => Err(self.halted(&error)),
+            Some(Ok(Ok(None)) | Err(_)) | None => Err(Halt::Stopped),
+        }
+    }
+
+    async fn read_part(&self, step: usize, from: u64, until: u64) -> Result<HeldPart, Halt> {
+        let mib = u32::try_from((until - from).div_ceil(super::MIB).max(1)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.ctx.mover.memory).acquire_many_owned(mib.min(self.ctx.mover.memory_mib)).await;
+        // It is never closed.
+        let room = room.map_err(|_| Halt::Stopped)?;
+        let data = self.read_source(step, from, until).await?;
+        Ok(HeldPart { data, _room: room })
+    }
+
+    fn part_upload(
+        &self,
+        given: &Given,
+        upload: &str,
+        number: u32,
+        part: HeldPart,
+    ) -> impl Future<Output = Result<Option<Part>, S3Error>> + Send + 'static {
+        let (ctx, side) = (Arc::clone(&self.ctx), Arc::clone(&self.side));
+        let (target, upload, given) = (self.target.clone(), upload.to_owned(), given.clone());
+        async move {
+            let caller = side.caller(&ctx);
+            let attributes = given.as_attributes(side.customer_key.as_ref());
+            let load = Load::Write { versions: 1, apart: false };
+            let size = part.data.len() as u64;
+            let written = caller
+                .call_weighed(Operation::UploadPart, load, Some(&ctx.stop), |_| 0, || {
+                    caller.client.upload_part(&target, &upload, number, part.data.clone(), &attributes)
+                })
+                .await?;
+            Ok(written.map(|PartWritten { etag, checksum }| Part { number, etag, size, checksum }))
+        }
+    }
+}
+
+/// A part in memory, and its place there.
+struct HeldPart {
+    data: Bytes,
+    _room: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// The ETag that an object of these parts has: the MD5 of their MD5 sums, and their number. Where a part's
+/// ETag is no MD5 (KMS, a customer's key) there is no telling.
+fn composite(parts: &[Part]) -> Option<String> {
+    let mut sums = Md5::new();
+    for part in parts {
+        let bare = history::bare(&part.etag);
+        if !history::looks_like_md5(bare) {
+            return None;
+        }
+        sums.update(hex::decode(bare).ok()?);
+    }
+    Some(format!("{}-{}", hex::encode(sums.finalize()), parts.len()))
+}
