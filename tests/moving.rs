@@ -1,0 +1,299 @@
+//! Histories that travel: the destination tells the same story as the source did, whatever fails on the
+//! way, and nothing is deleted before that is known.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use common::{BUCKET, Ended, World, mixed, wait_until};
+use s3sweep::model::{Key, Kind, Version};
+use s3sweep::sandbox::{
+    Config, Effect, FaultKind, Faults, LateErrors, Latency, Operation, Personality, RequestErrors, Resets,
+    ScriptedRequest, Seed, SeedItem, When,
+};
+
+const DESTINATION: &str = "destination";
+
+/// What a history tells, without what no copy can keep: oldest first, kind, bytes and ETag.
+type Story = Vec<(Kind, u64, String)>;
+
+fn etag(version: &Version) -> String {
+    version.etag.as_ref().map(|etag| etag.as_str().trim_matches('"').to_owned()).unwrap_or_default()
+}
+
+fn stories(entries: &[Version]) -> BTreeMap<Key, Story> {
+    let mut by_key: BTreeMap<Key, Story> = BTreeMap::new();
+    for entry in entries.iter().rev() {
+        by_key.entry(entry.key.clone()).or_default().push((entry.kind, entry.size, etag(entry)));
+    }
+    by_key
+}
+
+fn empty(bucket: &str) -> Seed {
+    Seed { bucket: bucket.into(), keys: 0, ..Seed::default() }
+}
+
+/// A bucket with everything in it, some neighbours alike, and an empty one beside it.
+fn world_of(keys: u64, faults: Faults) -> World {
+    let source = Seed { same_data_share: 0.3, storage_classes: vec!["STANDARD".into()], ..mixed(keys) };
+    World::with(Config { seeds: vec![source, empty(DESTINATION)], faults, ..Config::default() })
+}
+
+fn there(world: &World, bucket: &str) -> Vec<Version> {
+    world.sandbox.store().versions(bucket).unwrap()
+}
+
+fn transfer(world: &World, action: &str, more: &str) -> PathBuf {
+    world.job(&format!(
+        "confirm: false\nretry: {{ give_up_after: 1h }}\n{more}\nrules:\n- {{ name: all, match: {{ state: any }}, \
+         action: {action} }}\n"
+    ))
+}
+
+const MOVE: &str = "{ move: { bucket: destination } }";
+const COPY: &str = "{ copy: { bucket: destination } }";
+
+/// Everything stands at the destination as it stood at the source, key by key, and the audit says what
+/// became which version.
+#[track_caller]
+fn check_moved(world: &World, before: &[Version]) {
+    let after = there(world, DESTINATION);
+    assert_eq!(stories(&after), stories(before));
+    assert_eq!(world.entries(), [], "the source is empty");
+    check_audit(world, before, &after);
+    check_order_of_events(world, before);
+}
+
+/// One line for each version, and the mapping from source to destination is one to one and fits.
+#[track_caller]
+fn check_audit(world: &World, before: &[Version], after: &[Version]) {
+    let lines = world.audit();
+    assert_eq!(lines.len(), before.len(), "one line for each version");
+    let source: BTreeMap<_, _> =
+        before.iter().map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version)).collect();
+    let copies: BTreeMap<_, _> =
+        after.iter().map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version)).collect();
+    let mut used = BTreeSet::new();
+    for line in &lines {
+        assert!(matches!(&*line.outcome, "done" | "gone"), "{line:?}");
+        let version = source[&(line.key_bytes().unwrap(), line.version_id.to_string())];
+        let copied = line.copied_to.as_ref().unwrap_or_else(|| panic!("no copy is named: {line:?}"));
+        let name = (copied.key_bytes().unwrap(), copied.version_id.to_string());
+        let copy = copies.get(&name).unwrap_or_else(|| panic!("{name:?} is not there"));
+        assert_eq!((copy.kind, copy.size, etag(copy)), (version.kind, version.size, etag(version)));
+        assert!(used.insert(name), "two versions became one: {line:?}");
+    }
+}
+
+/// No source version went before all copies of its key were there.
+#[track_caller]
+fn check_order_of_events(world: &World, before: &[Version]) {
+    let mut left: BTreeMap<Key, usize> = BTreeMap::new();
+    for version in before {
+        *left.entry(version.key.clone()).or_default() += 1;
+    }
+    for record in world.sandbox.oplog() {
+        match (record.bucket.as_str(), record.effect) {
+            (DESTINATION, Effect::Created | Effect::MarkerCreated) => {
+                let left = left.get_mut(&record.key).unwrap();
+                *left = left.checked_sub(1).unwrap_or_else(|| panic!("{} was copied too often", record.key));
+            }
+            (BUCKET, Effect::Deleted | Effect::MarkerDeleted) => {
+                assert_eq!(left[&record.key], 0, "{} was deleted before its history had arrived", record.key);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_move_tells_the_same_story_elsewhere() {
+    let world = world_of(120, Faults::default());
+    let before = world.entries();
+    let run = world.run(&transfer(&world, MOVE, ""));
+    run.expect(0);
+    check_moved(&world, &before);
+}
+
+#[test]
+fn a_copy_leaves_the_source_alone_and_comes_only_once() {
+    let world = world_of(40, Faults::default());
+    let before = world.entries();
+    world.run(&transfer(&world, COPY, "")).expect(0);
+    assert_eq!(world.entries(), before);
+    let after = there(&world, DESTINATION);
+    assert_eq!(stories(&after), stories(&before));
+    check_audit(&world, &before, &after);
+
+    let again = world.run(&transfer(&world, COPY, ""));
+    again.expect(1);
+    assert!(world.audit().iter().any(|line| line.code.as_deref() == Some("DestinationExists")));
+    assert_eq!(there(&world, DESTINATION), after, "what is there is not touched");
+
+    let same = "{ copy: { bucket: destination, if_exists: skip_same } }";
+    world.run(&transfer(&world, same, "")).expect(0);
+    assert_eq!(there(&world, DESTINATION), after);
+    check_audit(&world, &before, &after);
+
+    let append = "{ copy: { bucket: destination, if_exists: append } }";
+    world.run(&transfer(&world, append, "")).expect(0);
+    let twice = there(&world, DESTINATION);
+    for (key, story) in stories(&before) {
+        assert_eq!(stories(&twice)[&key], [story.clone(), story].concat(), "{key}");
+    }
+}
+
+/// A version that would be copied twice, or not at all, after any of these is found by its number.
+fn faulty() -> Faults {
+    let late = |operation, share, when| LateErrors {
+        operation: Some(operation),
+        share,
+        code: "InternalError".into(),
+        when,
+    };
+    let reset = |operation, when| Resets { operation: Some(operation), share: 0.05, when };
+    Faults {
+        late_errors: vec![
+            late(Operation::CopyObject, 0.05, When::BeforeApplying),
+            late(Operation::CopyObject, 0.05, When::AfterApplying),
+        ],
+        resets: vec![
+            reset(Operation::CopyObject, When::BeforeApplying),
+            reset(Operation::CopyObject, When::AfterApplying),
+            reset(Operation::DeleteObject, When::AfterApplying),
+            reset(Operation::DeleteObjects, When::AfterApplying),
+            reset(Operation::ListObjectVersions, When::BeforeApplying),
+        ],
+        request_errors: vec![RequestErrors {
+            operation: Some(Operation::CopyObject),
+            share: 0.05,
+            code: "SlowDown".into(),
+            retry_after_secs: None,
+        }],
+        ..Faults::default()
+    }
+}
+
+#[test]
+fn faults_of_every_kind_double_and_lose_nothing() {
+    let world = world_of(80, faulty());
+    let before = world.entries();
+    world.run(&transfer(&world, MOVE, "limits: { concurrency: 8 }")).expect(0);
+    check_moved(&world, &before);
+}
+
+#[test]
+fn servers_with_habits_of_their_own_get_the_same_story() {
+    for (what, personality) in [
+        ("Ceph RGW", Personality::rgw()),
+        ("no conditional writes", Personality { refuses_copy_conditions: true, ..Personality::default() }),
+        ("no version ids", Personality { copies_tell_no_version_id: true, ..Personality::default() }),
+    ] {
+        let source = Seed { same_data_share: 0.3, storage_classes: vec!["STANDARD".into()], ..mixed(25) };
+        let config = Config { seeds: vec![source, empty(DESTINATION)], personality, ..Config::default() };
+        let world = World::with(config);
+        let before = world.entries();
+        world.run(&transfer(&world, MOVE, "")).expect(0);
+        assert_eq!(world.entries(), [], "{what}");
+        let piles_up = !personality.markers_do_not_pile_up;
+        if piles_up {
+            assert_eq!(stories(&there(&world, DESTINATION)), stories(&before), "{what}");
+        } else {
+            let mut wanted = stories(&before);
+            let is_twice = |a: &(Kind, u64, String), b: &(Kind, u64, String)| a.0 == Kind::DeleteMarker && a == b;
+            wanted.values_mut().for_each(|story| story.dedup_by(|a, b| is_twice(a, b)));
+            assert_eq!(stories(&there(&world, DESTINATION)), wanted, "{what}");
+        }
+    }
+}
+
+fn kills() -> u32 {
+    std::env::var("S3SWEEP_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
+/// Kills the run again and again while it works, then lets it end.
+fn killed_again_and_again(world: &World, job: &std::path::Path, chance: &mut fastrand::Rng) -> (u32, Ended) {
+    let mut killed = 0;
+    for _ in 0..kills() {
+        let mut running = world.start_run(job);
+        let copies = world.requests(Operation::CopyObject) + world.requests(Operation::DeleteObjects);
+        wait_until("work", || {
+            running.has_ended()
+                || world.requests(Operation::CopyObject) + world.requests(Operation::DeleteObjects) > copies
+        });
+        std::thread::sleep(Duration::from_millis(chance.u64(0..150)));
+        let ended = running.kill();
+        if !ended.was_killed() {
+            return (killed, ended);
+        }
+        killed += 1;
+    }
+    (killed, world.run(job))
+}
+
+#[test]
+fn kills_and_faults_together_double_and_lose_nothing() {
+    let seed = std::env::var("S3SWEEP_SEED").ok().map_or_else(
+        || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
+        |text| text.parse().unwrap(),
+    );
+    println!("S3SWEEP_SEED={seed}");
+    let latency = |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 50, sigma: 0.3 };
+    let faults = Faults {
+        latency: vec![latency(Operation::CopyObject, 12), latency(Operation::DeleteObjects, 20)],
+        seed,
+        ..faulty()
+    };
+    let world = world_of(u64::from(60 + 12 * kills()), faults);
+    let before = world.entries();
+    let job = transfer(&world, MOVE, "limits: { concurrency: 6 }");
+    let (killed, ended) = killed_again_and_again(&world, &job, &mut fastrand::Rng::with_seed(seed));
+    ended.expect(0);
+    assert!(killed > 0, "it was never killed at work");
+    check_moved(&world, &before);
+}
+
+#[test]
+fn a_history_that_breaks_keeps_its_source() {
+    let world = world_of(6, Faults::default());
+    let before = world.entries();
+    let versions = |key: &Key| before.iter().filter(|entry| entry.key == *key).count();
+    let broken = before.iter().map(|entry| &entry.key).find(|key| versions(key) > 2).unwrap().clone();
+    world.sandbox.set_faults(Faults {
+        requests: vec![ScriptedRequest {
+            operation: Operation::CopyObject,
+            nth: 2,
+            kind: FaultKind::Error("AccessDenied".into()),
+        }],
+        ..Faults::default()
+    });
+    let run = world.run(&transfer(&world, MOVE, "limits: { concurrency: 1 }"));
+    run.expect(1);
+    let lines = world.audit();
+    let failed: Vec<_> = lines.iter().filter(|line| line.outcome == "failed").collect();
+    assert_eq!(failed.len(), 1, "{broken}");
+    let key = failed[0].key_bytes().unwrap();
+    let left: Vec<_> = world.entries();
+    assert_eq!(left.len(), versions(&key), "all of the broken history is left, and nothing else");
+    assert!(left.iter().all(|entry| entry.key == key));
+    let skipped = lines.iter().filter(|line| line.reason.as_deref() == Some("chain-broken")).count();
+    assert_eq!(skipped + 1, versions(&key));
+}
+
+#[test]
+fn somebody_elses_version_at_the_destination_ends_the_history_and_keeps_its_source() {
+    let item = |age_secs: f64| SeedItem { key: "k".into(), age_secs, size_bytes: 5, ..SeedItem::default() };
+    let source = Seed { items: vec![item(300.0), item(200.0)], ..empty(BUCKET) };
+    let theirs = Seed { items: vec![item(100.0)], ..empty(DESTINATION) };
+    let world = World::with(Config { seeds: vec![source, theirs], ..Config::default() });
+    world.run(&transfer(&world, MOVE, "")).expect(1);
+    assert_eq!(world.count(), 2, "the source stays");
+    assert_eq!(there(&world, DESTINATION).len(), 1);
+    world.run(&transfer(&world, "{ move: { bucket: destination, if_exists: append } }", "")).expect(0);
+    assert_eq!(world.count(), 0);
+    assert_eq!(there(&world, DESTINATION).len(), 3);
+}
