@@ -126,6 +126,7 @@ fn settlement(batch: i64, items: &[Item]) -> Settlement {
         batch,
         records: items.iter().enumerate().map(|(n, item)| record(item, fate(n))).collect(),
         remaining: Vec::new(),
+        moved: Vec::new(),
         maybe_sent: 0,
         retry: None,
         requests: vec![("delete_objects", 1)],

@@ -9,7 +9,7 @@ use zstd::zstd_safe::CParameter;
 
 use super::error::CheckpointError;
 use super::values::{HeldItem, Mode};
-use crate::model::{ActionId, Arena, Item, Key, Kind, RuleId, Span, Timestamp, VersionId};
+use crate::model::{ActionId, Arena, Copied, CopyItem, Item, Key, Kind, RuleId, Span, Timestamp, VersionId};
 
 /// Compression level of a plan, which may lie on the disk for days. Most of an item is its version id,
 /// which is chance: a higher level gains next to nothing and takes twice the time.
@@ -159,6 +159,37 @@ fn put_items(out: &mut Vec<u8>, items: &[Item]) {
         put_varint(out, zigzag(millis.wrapping_sub(last)));
         last = millis;
     }
+    if items.iter().any(|item| item.copy.is_some()) {
+        put_copies(out, items);
+    }
+}
+
+/// What an item carries of its copy.
+const NO_COPY: u8 = 0;
+const TO_COPY: u8 = 1;
+const COPIED: u8 = 2;
+
+/// Further columns of items that travel. Where none does they are left out, which costs deletions nothing.
+fn put_copies(out: &mut Vec<u8>, items: &[Item]) {
+    out.extend(items.iter().map(|item| match &item.copy {
+        None => NO_COPY,
+        Some(copy) if copy.copied.is_none() => TO_COPY,
+        Some(_) => COPIED,
+    }));
+    let copies = || items.iter().filter_map(|item| item.copy.as_deref());
+    copies().for_each(|copy| put_bytes(out, copy.etag.as_bytes()));
+    copies().for_each(|copy| put_bytes(out, copy.storage_class.as_bytes()));
+    let copied = || copies().filter_map(|copy| copy.copied.as_ref());
+    let mut last: &[u8] = &[];
+    for copied in copied() {
+        let key = copied.key.as_bytes();
+        let shared = common_prefix(key, last);
+        put_varint(out, shared as u64);
+        put_bytes(out, &key[shared..]);
+        last = key;
+    }
+    copied().for_each(|copied| put_bytes(out, copied.version_id.as_bytes()));
+    copied().for_each(|copied| put_bytes(out, copied.etag.as_bytes()));
 }
 
 /// How many first bytes two keys share: eight at a time as long as all eight do.
@@ -219,7 +250,47 @@ fn take_items(reader: &mut Reader<'_>) -> Option<Vec<Item>> {
             copy: None,
         });
     }
+    // The items are the last of whatever they are in.
+    if !reader.0.is_empty() {
+        take_copies(reader, &mut items)?;
+    }
     Some(items)
+}
+
+fn take_copies(reader: &mut Reader<'_>, items: &mut [Item]) -> Option<()> {
+    let (tags, rest) = reader.0.split_at_checked(items.len())?;
+    reader.0 = rest;
+    if tags.iter().any(|tag| *tag > COPIED) {
+        return None;
+    }
+    let of = |wanted: fn(u8) -> bool| (0..tags.len()).filter(move |at| wanted(tags[*at]));
+    for at in of(|tag| tag != NO_COPY) {
+        let copy = CopyItem { etag: reader.text()?, storage_class: "".into(), copied: None };
+        items[at].copy = Some(Box::new(copy));
+    }
+    for at in of(|tag| tag != NO_COPY) {
+        items[at].copy.as_mut()?.storage_class = reader.text()?;
+    }
+    let mut keys = Vec::new();
+    let mut last: Vec<u8> = Vec::new();
+    for _ in of(|tag| tag == COPIED) {
+        let shared = usize::try_from(reader.varint()?).ok()?;
+        let rest = reader.bytes()?;
+        if shared > last.len() {
+            return None;
+        }
+        last.truncate(shared);
+        last.extend_from_slice(rest);
+        keys.push(Key::new(last.as_slice()));
+    }
+    for (at, key) in of(|tag| tag == COPIED).zip(keys) {
+        let version_id = reader.version_id()?;
+        items[at].copy.as_mut()?.copied = Some(Copied { key, version_id, etag: "".into() });
+    }
+    for at in of(|tag| tag == COPIED) {
+        items[at].copy.as_mut()?.copied.as_mut()?.etag = reader.text()?;
+    }
+    Some(())
 }
 
 fn take_state(reader: &mut Reader<'_>) -> Option<RangeState> {
@@ -279,6 +350,10 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(bytes)
+    }
+
+    fn text(&mut self) -> Option<Box<str>> {
+        std::str::from_utf8(self.bytes()?).ok().map(Box::from)
     }
 
     fn version_id(&mut self) -> Option<VersionId> {

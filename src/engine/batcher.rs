@@ -11,6 +11,11 @@ use crate::model::{ActionId, Item, Phase};
 /// Batches that may be begun while an elder batch waits for more items.
 const OPEN_BATCHES_MAX: u64 = 64;
 
+/// A batch of chains is closed once it has so many items.
+const CHAIN_ITEMS_FULL: usize = 256;
+/// A batch of chains is closed once its items have so many bytes.
+const CHAIN_BYTES_FULL: u64 = 16 << 30;
+
 /// Cuts the batches of one range.
 #[derive(Debug)]
 pub(super) struct Batcher<'a> {
@@ -41,6 +46,26 @@ impl<'a> Batcher<'a> {
             self.push(Phase::Latest, action, item, after_seq);
         } else {
             self.push(Phase::Elders, action, item, None);
+        }
+    }
+
+    /// The selected entries of a key that travel together, newest first; they are not divided. Where they
+    /// go from here (`removes`), the latest of their key waits for them.
+    pub(super) fn chain(&mut self, items: Vec<Item>, action: ActionId, removes: bool) {
+        // Elders of the key in other batches: once its copy is verified, the latest of this one, if it is
+        // among the items, must wait for them too.
+        let after_seq = self.range.key_seq;
+        let at = self.tail_at(Phase::Elders, action);
+        let tail = &mut self.range.tails[at];
+        tail.items.extend(items);
+        tail.after_seq = tail.after_seq.max(after_seq);
+        if removes {
+            self.range.key_seq = self.range.key_seq.max(Some(tail.seq));
+        }
+        let bytes = tail.items.iter().fold(0_u64, |sum, item| sum.saturating_add(item.size));
+        if tail.items.len() >= CHAIN_ITEMS_FULL || bytes >= CHAIN_BYTES_FULL {
+            let tail = self.range.tails.remove(at);
+            self.full.extend(closed(tail));
         }
     }
 
@@ -75,20 +100,20 @@ impl<'a> Batcher<'a> {
         (self.full, self.range)
     }
 
-    fn push(&mut self, phase: Phase, action: ActionId, item: Item, after_seq: Option<u64>) -> u64 {
+    /// Where the unfinished batch stands among the others; it is begun where there is none.
+    fn tail_at(&mut self, phase: Phase, action: ActionId) -> usize {
         let tails = &mut self.range.tails;
-        let at =
-            tails.iter().position(|tail| tail.phase == phase && tail.action == action).unwrap_or_else(|| {
-                tails.push(Tail {
-                    phase,
-                    action,
-                    seq: self.range.next_seq,
-                    after_seq: None,
-                    items: Vec::new(),
-                });
-                self.range.next_seq += 1;
-                tails.len() - 1
-            });
+        if let Some(at) = tails.iter().position(|tail| tail.phase == phase && tail.action == action) {
+            return at;
+        }
+        tails.push(Tail { phase, action, seq: self.range.next_seq, after_seq: None, items: Vec::new() });
+        self.range.next_seq += 1;
+        tails.len() - 1
+    }
+
+    fn push(&mut self, phase: Phase, action: ActionId, item: Item, after_seq: Option<u64>) -> u64 {
+        let at = self.tail_at(phase, action);
+        let tails = &mut self.range.tails;
         let tail = &mut tails[at];
         tail.items.push(item);
         tail.after_seq = tail.after_seq.max(after_seq);

@@ -17,6 +17,13 @@ pub(super) struct Load {
 }
 
 impl Load {
+    /// Both together.
+    #[must_use]
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.add(other);
+        self
+    }
+
     fn add(&mut self, other: Self) {
         self.versions = self.versions.saturating_add(other.versions);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -102,26 +109,44 @@ impl Budget {
     /// Reserves as many of the first items of a batch as fit. A batch that comes back brings its
     /// former reservation along.
     pub(super) fn grant(&mut self, batch: i64, sizes_bytes: &[u64], listing: Listing) -> Grant {
+        self.grant_loads(batch, sizes_bytes.iter().map(|size| Load { versions: 1, bytes: *size }), listing)
+    }
+
+    /// As [`Budget::grant`], but for chains, each with the sizes of its items: none is divided.
+    pub(super) fn grant_chains(&mut self, batch: i64, chains: &[Vec<u64>], listing: Listing) -> Grant {
+        let load = |chain: &Vec<u64>| Load {
+            versions: chain.len() as u64,
+            bytes: chain.iter().fold(0, |sum: u64, size| sum.saturating_add(*size)),
+        };
+        self.grant_loads(batch, chains.iter().map(load), listing)
+    }
+
+    fn grant_loads(
+        &mut self,
+        batch: i64,
+        loads: impl ExactSizeIterator<Item = Load>,
+        listing: Listing,
+    ) -> Grant {
         // What may have been applied already costs nothing more when it is sent again.
         let former = self.reserved.remove(&batch).unwrap_or_default();
         self.reserved_sum.sub(former);
         let mut wanted = Load::default();
         let mut short = None;
-        let mut granted = 0;
-        for size in sizes_bytes {
-            let next = Load { versions: wanted.versions + 1, bytes: wanted.bytes.saturating_add(*size) };
+        let asks_for_nothing = loads.len() == 0;
+        for load in loads {
+            let mut next = wanted;
+            next.add(load);
             let is_paid = next.versions <= former.versions;
             if let Some(limit) = self.exceeded_by(next, listing).filter(|_| !is_paid) {
                 short = Some(limit);
                 break;
             }
             wanted = next;
-            granted += 1;
         }
-        if granted > 0 || sizes_bytes.is_empty() {
+        if wanted.versions > 0 || asks_for_nothing {
             self.reserved.insert(batch, wanted);
             self.reserved_sum.add(wanted);
-            return Grant::Items(granted);
+            return Grant::Items(usize::try_from(wanted.versions).unwrap_or(usize::MAX));
         }
         match short {
             // What is in flight may come back unspent, and more may be listed.
@@ -160,6 +185,18 @@ impl Budget {
             self.reserved.insert(batch, open);
             self.reserved_sum.add(open);
         }
+    }
+
+    /// Hands a part of a batch's reservation over to a batch that was made of some of its items.
+    pub(super) fn hand_over(&mut self, from: i64, to: i64, load: Load) {
+        let held = self.reserved.remove(&from).unwrap_or_default();
+        self.reserved_sum.sub(held);
+        let mut rest = held;
+        rest.sub(load);
+        if rest.versions > 0 {
+            self.reserve(from, rest);
+        }
+        self.reserve(to, load);
     }
 }
 
@@ -237,6 +274,37 @@ mod tests {
         budget.reserve(2, Load { versions: 10, bytes: 10 });
         assert_eq!(budget.grant(1, &[1; 20], STILL), Grant::Items(10));
         assert_eq!(budget.grant(2, &[1; 20], STILL), Grant::Items(10));
+    }
+
+    #[test]
+    fn a_chain_is_granted_whole_or_not_at_all() {
+        let mut budget = versions(10);
+        let chains = [vec![1; 4], vec![1; 5], vec![1; 2], vec![1]];
+        assert_eq!(budget.grant_chains(1, &chains, STILL), Grant::Items(9));
+        assert_eq!(budget.grant(2, &[1; 5], STILL), Grant::Items(1), "what was not granted is free");
+        budget.settle(2, Load::default(), Load::default());
+        budget.settle(1, Load::default(), Load::default());
+        assert_eq!(budget.grant_chains(3, &[vec![1; 11], vec![1]], STILL), Grant::Spent("max_versions"));
+        assert_eq!(budget.grant_chains(3, &[], STILL), Grant::Items(0));
+    }
+
+    #[test]
+    fn what_is_moved_takes_its_reservation_along() {
+        let mut budget = versions(10);
+        assert_eq!(budget.grant_chains(1, &[vec![5; 4], vec![5; 6]], STILL), Grant::Items(10));
+        // Three are copied and may go, three more are to be copied again, four failed.
+        let (moved, open) = (Load { versions: 3, bytes: 15 }, Load { versions: 3, bytes: 15 });
+        budget.settle(1, Load::default(), Load { versions: 6, bytes: 30 });
+        budget.hand_over(1, 7, Load { versions: 1, bytes: 5 });
+        budget.hand_over(1, 8, Load { versions: 2, bytes: 10 });
+        assert_eq!(budget.reserved_sum, Load { versions: moved.versions + open.versions, bytes: 30 });
+        assert_eq!(budget.grant(2, &[5; 5], STILL), Grant::Items(4));
+        assert_eq!(budget.grant(8, &[5; 2], STILL), Grant::Items(2), "it is paid for");
+        budget.settle(8, Load { versions: 2, bytes: 10 }, Load::default());
+        budget.settle(7, Load { versions: 1, bytes: 5 }, Load::default());
+        assert_eq!((budget.spent, budget.reserved.len()), (moved, 2));
+        budget.settle(1, Load::default(), Load::default());
+        assert_eq!(budget.reserved_sum, Load { versions: 4, bytes: 20 }, "that of batch 2");
     }
 
     proptest! {

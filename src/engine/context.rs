@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::job::Job;
@@ -36,6 +36,9 @@ pub(super) struct Context {
     pub(super) checkpoint: Checkpoint,
     pub(super) stop: Arc<Stop>,
     pub(super) budget: Mutex<Budget>,
+    /// Held for reading from the settlement that makes batches of moved items until their reservation is
+    /// theirs; for writing while batches are claimed.
+    pub(super) hand_over: RwLock<()>,
     pub(super) breaker: Mutex<Breaker>,
     pub(super) orders: Mutex<Orders>,
     /// The server has no DeleteObjects: every version is deleted by a request of its own.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::checkpoint::{CheckpointError, ClaimedBatch, Claims};
-use crate::model::{Batch, Timestamp};
+use crate::model::{Batch, Key, Timestamp};
 
 use super::Ending;
 use super::budget::Grant;
 use super::context::{Context, locked};
 use super::stop::Level;
+use super::worker::is_chain;
 
 /// Batches claimed at a time: enough that a worker rarely waits for the checkpoint.
 const CLAIM_MAX: usize = 16;
@@ -38,6 +39,55 @@ fn wanted(claimed: &ClaimedBatch) -> Vec<u64> {
     items.filter(|(at, _)| !claimed.blocked.contains(at)).map(|(_, item)| item.size).collect()
 }
 
+/// What a batch of chains asks of the budget: the sizes of the items of each key. They stand together.
+fn wanted_chains(batch: &Batch) -> Vec<Vec<u64>> {
+    let of_key = batch.items.chunk_by(|a, b| a.key == b.key);
+    of_key.map(|items| items.iter().map(|item| item.size).collect()).collect()
+}
+
+fn grant(ctx: &Context, claimed: &ClaimedBatch) -> Grant {
+    let (id, listing) = (claimed.batch.id, ctx.listing());
+    let mut budget = locked(&ctx.budget);
+    if is_chain(&claimed.batch) {
+        budget.grant_chains(id, &wanted_chains(&claimed.batch), listing)
+    } else {
+        budget.grant(id, &wanted(claimed), listing)
+    }
+}
+
+/// Why the budget is spent.
+fn spent(ctx: &Context, batch: &Batch, limit: &str) -> Ending {
+    let max = ctx.job.budget.max_bytes.unwrap_or(u64::MAX);
+    let too_large = batch.items.iter().find(|item| item.size > max);
+    Ending::Budget(match too_large {
+        Some(item) => format!(
+            "budget.max_bytes is less than the {} bytes of key \"{}\", version {}: raise it, or keep that key by a rule",
+            item.size, item.key, item.version_id
+        ),
+        None => match too_long_chain(ctx, batch) {
+            Some((key, versions)) => format!(
+                "budget.{limit} is less than the history of key \"{key}\", {versions} versions that travel together: raise it, or keep that key by a rule"
+            ),
+            None => format!("budget.{limit} is reached"),
+        },
+    })
+}
+
+/// A history that no budget window of this size lets go.
+fn too_long_chain<'a>(ctx: &Context, batch: &'a Batch) -> Option<(&'a Key, usize)> {
+    if !is_chain(batch) {
+        return None;
+    }
+    let limits = &ctx.job.budget;
+    let mut chains = batch.items.chunk_by(|a, b| a.key == b.key);
+    let found = chains.find(|chain| {
+        let bytes = chain.iter().fold(0_u64, |sum, item| sum.saturating_add(item.size));
+        limits.max_versions.is_some_and(|max| chain.len() as u64 > max)
+            || limits.max_bytes.is_some_and(|max| bytes > max)
+    });
+    found.map(|chain| (&chain[0].key, chain.len()))
+}
+
 /// What became of an attempt to hand out a batch.
 enum HandedOut {
     /// A worker has it.
@@ -58,10 +108,14 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
         moved.borrow_and_update();
         // Read before the claim: a page committed in between would be missed the other way round.
         let listing_done = ctx.listing_done.load(Ordering::Acquire);
-        let claims = if aside.is_empty() {
-            claim(&ctx).await
-        } else {
-            ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now()).await
+        let claims = {
+            // What was moved in between would come without the reservation that it brings along.
+            let _handed_over = ctx.hand_over.write().await;
+            if aside.is_empty() {
+                claim(&ctx).await
+            } else {
+                ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now()).await
+            }
         };
         let Claims { batches, next_ready, open } = match claims {
             Ok(claims) => claims,
@@ -119,20 +173,11 @@ async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedB
         return HandedOut::Stopped(claimed);
     }
     let id = claimed.batch.id;
-    let grant = locked(&ctx.budget).grant(id, &wanted(&claimed), ctx.listing());
-    let granted = match grant {
+    let granted = match grant(ctx, &claimed) {
         Grant::Items(granted) => granted,
         Grant::Wait => return HandedOut::NoRoom(claimed),
         Grant::Spent(limit) => {
-            let max = ctx.job.budget.max_bytes.unwrap_or(u64::MAX);
-            let text = match claimed.batch.items.iter().find(|item| item.size > max) {
-                Some(item) => format!(
-                    "budget.max_bytes is less than the {} bytes of key \"{}\", version {}: raise it, or keep that key by a rule",
-                    item.size, item.key, item.version_id
-                ),
-                None => format!("budget.{limit} is reached"),
-            };
-            ctx.stop.drain(Ending::Budget(text));
+            ctx.stop.drain(spent(ctx, &claimed.batch, limit));
             return HandedOut::Stopped(claimed);
         }
     };

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, Kind, RuleId, Text, Timestamp, Version, VersionId};
-use crate::rules::{KeyState, Newer, Tie};
+use crate::model::{ActionId, KeepReason, Key, Kind, RuleId, Text, Timestamp, Version, VersionId};
+use crate::rules::{Decided, Decision, KeyState, Newer, Tie};
+
+use super::chains::OpenKey;
 
 /// What is carried from one page of a range to the next.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -12,12 +14,78 @@ pub(super) struct Carried {
     pub fold: Option<KeyState>,
     /// The rules that have selected something of the open key, so that keys are counted once.
     pub key_rules: Vec<RuleId>,
+    /// The decisions that wait for the end of the open key.
+    pub open: Option<OpenKey>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct CarriedDto {
     fold: Option<StateDto>,
     key_rules: Vec<u16>,
+    /// Left out where nothing travels, as in checkpoints of versions that could not copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open: Option<OpenDto>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OpenDto {
+    key: Vec<u8>,
+    held: Vec<(VersionDto, DecisionDto)>,
+    is_too_long: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+enum DecisionDto {
+    NoRule,
+    Rule(u16),
+    Cutoff,
+    Promotion(u16),
+    NullVersion(u16),
+    Ambiguous(u16),
+    Unfinished,
+    ChainTooLong(u16),
+    Act { rule: u16, action: u16, elders_selected: bool },
+    Copy { rule: u16, action: u16 },
+}
+
+impl From<Decision> for DecisionDto {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Keep(KeepReason::NoRule) => Self::NoRule,
+            Decision::Keep(KeepReason::Rule(rule)) => Self::Rule(rule.0),
+            Decision::Keep(KeepReason::Cutoff) => Self::Cutoff,
+            Decision::Keep(KeepReason::Promotion(rule)) => Self::Promotion(rule.0),
+            Decision::Keep(KeepReason::NullVersion(rule)) => Self::NullVersion(rule.0),
+            Decision::Keep(KeepReason::Ambiguous(rule)) => Self::Ambiguous(rule.0),
+            Decision::Keep(KeepReason::Unfinished) => Self::Unfinished,
+            Decision::Keep(KeepReason::ChainTooLong(rule)) => Self::ChainTooLong(rule.0),
+            Decision::Act { rule, action, elders_selected } => {
+                Self::Act { rule: rule.0, action: action.0, elders_selected }
+            }
+            Decision::Copy { rule, action } => Self::Copy { rule: rule.0, action: action.0 },
+        }
+    }
+}
+
+impl From<DecisionDto> for Decision {
+    fn from(decision: DecisionDto) -> Self {
+        Self::Keep(match decision {
+            DecisionDto::NoRule => KeepReason::NoRule,
+            DecisionDto::Rule(rule) => KeepReason::Rule(RuleId(rule)),
+            DecisionDto::Cutoff => KeepReason::Cutoff,
+            DecisionDto::Promotion(rule) => KeepReason::Promotion(RuleId(rule)),
+            DecisionDto::NullVersion(rule) => KeepReason::NullVersion(RuleId(rule)),
+            DecisionDto::Ambiguous(rule) => KeepReason::Ambiguous(RuleId(rule)),
+            DecisionDto::Unfinished => KeepReason::Unfinished,
+            DecisionDto::ChainTooLong(rule) => KeepReason::ChainTooLong(RuleId(rule)),
+            DecisionDto::Act { rule, action, elders_selected } => {
+                return Self::Act { rule: RuleId(rule), action: ActionId(action), elders_selected };
+            }
+            DecisionDto::Copy { rule, action } => {
+                return Self::Copy { rule: RuleId(rule), action: ActionId(action) };
+            }
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +107,35 @@ struct VersionDto {
     size: u64,
     etag: Option<String>,
     storage_class: Option<String>,
+}
+
+impl From<&Version> for VersionDto {
+    fn from(version: &Version) -> Self {
+        Self {
+            id: version.id.as_str().to_owned(),
+            marker: is_marker(version.kind),
+            modified_ms: version.last_modified.as_millis(),
+            size: version.size,
+            etag: version.etag.as_deref().map(str::to_owned),
+            storage_class: version.storage_class.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+impl VersionDto {
+    /// The entry of this key; `None` where its id is none.
+    fn named(self, key: &Key, is_latest: bool) -> Option<Version> {
+        Some(Version {
+            key: key.clone(),
+            id: VersionId::new(self.id)?,
+            kind: kind(self.marker),
+            is_latest,
+            last_modified: Timestamp::from_millis(self.modified_ms),
+            size: self.size,
+            etag: self.etag.map(Text::from),
+            storage_class: self.storage_class.map(Text::from),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,14 +191,7 @@ pub(super) fn encode(carried: &Carried) -> Result<Option<Box<[u8]>>, serde_json:
     }
     let fold = carried.fold.as_ref().map(|state| StateDto {
         key: state.key.as_bytes().to_vec(),
-        latest: state.latest.as_ref().map(|latest| VersionDto {
-            id: latest.id.as_str().to_owned(),
-            marker: is_marker(latest.kind),
-            modified_ms: latest.last_modified.as_millis(),
-            size: latest.size,
-            etag: latest.etag.as_deref().map(str::to_owned),
-            storage_class: latest.storage_class.as_deref().map(str::to_owned),
-        }),
+        latest: state.latest.as_ref().map(VersionDto::from),
         newer: state.newer.into(),
         tie: state.tie.as_ref().map(|tie| TieDto {
             at_ms: tie.at.map(Timestamp::as_millis),
@@ -114,7 +204,12 @@ pub(super) fn encode(carried: &Carried) -> Result<Option<Box<[u8]>>, serde_json:
         elders_selected: state.elders_selected,
     });
     let key_rules = carried.key_rules.iter().map(|rule| rule.0).collect();
-    Ok(Some(serde_json::to_vec(&CarriedDto { fold, key_rules })?.into()))
+    let open = carried.open.as_ref().map(|open| OpenDto {
+        key: open.key().as_bytes().to_vec(),
+        held: open.held().iter().map(|one| (VersionDto::from(&one.version), one.decision.into())).collect(),
+        is_too_long: open.is_too_long(),
+    });
+    Ok(Some(serde_json::to_vec(&CarriedDto { fold, key_rules, open })?.into()))
 }
 
 /// Decodes what [`encode`] wrote; `None` where the bytes are not of that form.
@@ -125,22 +220,30 @@ pub(super) fn decode(bytes: Option<&[u8]>) -> Option<Carried> {
         Some(state) => Some(state_from(state)?),
         None => None,
     };
-    Some(Carried { fold, key_rules: dto.key_rules.into_iter().map(RuleId).collect() })
+    let open = match dto.open {
+        Some(open) => Some(open_from(open)?),
+        None => None,
+    };
+    Some(Carried { fold, key_rules: dto.key_rules.into_iter().map(RuleId).collect(), open })
+}
+
+fn open_from(open: OpenDto) -> Option<OpenKey> {
+    let key = Key::from(open.key);
+    let mut held = OpenKey::new(key.clone(), open.is_too_long);
+    for (version, decision) in open.held {
+        let version = version.named(&key, false)?;
+        // As many were held before.
+        if !held.hold(Decided { version, decision: decision.into() }).is_empty() {
+            return None;
+        }
+    }
+    Some(held)
 }
 
 fn state_from(state: StateDto) -> Option<KeyState> {
     let key = Key::from(state.key);
     let latest = match state.latest {
-        Some(latest) => Some(Version {
-            key: key.clone(),
-            id: VersionId::new(latest.id)?,
-            kind: kind(latest.marker),
-            is_latest: true,
-            last_modified: Timestamp::from_millis(latest.modified_ms),
-            size: latest.size,
-            etag: latest.etag.map(Text::from),
-            storage_class: latest.storage_class.map(Text::from),
-        }),
+        Some(latest) => Some(latest.named(&key, true)?),
         None => None,
     };
     Some(KeyState {
@@ -186,6 +289,7 @@ mod tests {
                 elders_selected: true,
             }),
             key_rules: vec![RuleId(2)],
+            open: None,
         };
         let bytes = encode(&carried).unwrap();
         assert_eq!(decode(bytes.as_deref()), Some(carried));

@@ -8,6 +8,7 @@ mod batcher;
 mod breaker;
 mod budget;
 mod caller;
+mod chains;
 mod context;
 mod disk;
 mod dispatcher;

@@ -9,6 +9,7 @@ use crate::rules::{
 };
 
 use super::batcher::Batcher;
+use super::chains::{self, Holding, OpenKey};
 use super::fold_code::{self, Carried};
 
 /// Version ids of the marker's key that are remembered, so that a server that repeats the key's
@@ -120,12 +121,15 @@ pub(super) fn plan_page(
         .as_ref()
         .map(|state| state.key.clone())
         .or_else(|| range.cursor.as_ref().map(|cursor| cursor.key.clone()));
-    let mut planned = Planned::new(&mut range, open_key, carried.key_rules, options, held_place);
-    let fold = planned.run(entries, KeyFold::new(carried.fold).ordered(keys), rules, ends && !cut)?;
+    let Carried { fold, key_rules, open } = carried;
+    let mut planned = Planned::new(&mut range, rules, options, held_place);
+    (planned.key, planned.key_rules, planned.open) = (open_key, key_rules, open);
+    let fold = planned.run(entries, KeyFold::new(fold).ordered(keys), ends && !cut)?;
     // A marker without a version id goes on behind all entries of its key, seen or not.
     let leaves_key = next.as_ref().is_some_and(|next| {
         next.version_id.is_none() && fold.state().is_some_and(|state| state.key == next.key)
     });
+    planned.end_key_unless(fold.state().map(|state| &state.key));
     let fold = if cut || leaves_key { planned.stop_short(fold) } else { fold };
     let done = cut || ends;
     let Gathered { batches, tallies, samples, records } = planned.finish(&fold, done, next, recent)?;
@@ -171,6 +175,10 @@ impl Tallies {
 /// A page's decisions as they gather.
 struct Planned<'a> {
     batcher: Batcher<'a>,
+    rules: &'a Rules,
+    holding: Holding,
+    /// The decisions that wait for the end of their key.
+    open: Option<OpenKey>,
     options: PageOptions,
     /// The entry named here is held back: the server may look for it to answer the next page.
     held_place: Option<Marker>,
@@ -189,8 +197,7 @@ struct Planned<'a> {
 impl<'a> Planned<'a> {
     fn new(
         range: &'a mut RangeRow,
-        key: Option<Key>,
-        key_rules: Vec<RuleId>,
+        rules: &'a Rules,
         options: PageOptions,
         held_place: Option<Marker>,
     ) -> Self {
@@ -201,11 +208,14 @@ impl<'a> Planned<'a> {
         }
         Self {
             batcher,
+            rules,
+            holding: Holding::of(rules),
+            open: None,
             options,
             held_place,
             held: None,
-            key,
-            key_rules,
+            key: None,
+            key_rules: Vec::new(),
             tallies: Tallies::default(),
             samples: Vec::new(),
             records: Vec::new(),
@@ -215,13 +225,8 @@ impl<'a> Planned<'a> {
         }
     }
 
-    fn run(
-        &mut self,
-        entries: Vec<Sequenced>,
-        mut fold: KeyFold,
-        rules: &Rules,
-        ends: bool,
-    ) -> Result<KeyFold, OrderFault> {
+    fn run(&mut self, entries: Vec<Sequenced>, mut fold: KeyFold, ends: bool) -> Result<KeyFold, OrderFault> {
+        let rules = self.rules;
         let mut decided = Vec::new();
         for entry in entries {
             self.listed += 1;
@@ -237,18 +242,101 @@ impl<'a> Planned<'a> {
     }
 
     fn take(&mut self, decided: Decided) {
-        let Decided { version, decision } = decided;
+        let version = &decided.version;
         if self.key.as_ref() != Some(&version.key) {
+            self.end_key(None);
             self.batcher.key_ended();
             self.key = Some(version.key.clone());
             self.key_rules.clear();
         }
+        if self.holding == Holding::Nothing {
+            self.carry_out(decided);
+        } else if version.is_latest {
+            // It is decided when its key has ended.
+            self.end_key(Some(decided));
+        } else {
+            self.hold(decided);
+        }
+    }
+
+    /// Keeps a decision back until its key has ended, where that must be.
+    fn hold(&mut self, decided: Decided) {
+        if !self.holding.wants(&decided.decision, self.rules) {
+            return self.carry_out(decided);
+        }
+        let open = self.open.get_or_insert_with(|| OpenKey::new(decided.version.key.clone(), false));
+        let too_many = if open.is_too_long() { vec![decided] } else { open.hold(decided) };
+        for decided in too_many {
+            self.carry_out(chains::too_long(decided, self.rules));
+        }
+    }
+
+    /// The open key has ended, where it is another one.
+    fn end_key_unless(&mut self, key: Option<&Key>) {
+        if self.open.as_ref().is_some_and(|open| Some(open.key()) != key) {
+            self.end_key(None);
+        }
+    }
+
+    /// The key has ended, with its latest entry where that was listed: what was held leaves.
+    fn end_key(&mut self, latest: Option<Decided>) {
+        let open = self.open.take();
+        if open.is_none() && latest.is_none() {
+            return;
+        }
+        if open.as_ref().is_some_and(OpenKey::is_too_long) {
+            if let Some(latest) = latest {
+                self.carry_out(chains::too_long(latest, self.rules));
+            }
+            return;
+        }
+        let held = open.map(OpenKey::into_held).unwrap_or_default();
+        let mut all: Vec<Decided> = latest.into_iter().chain(held).collect();
+        if self.holding == Holding::Everything {
+            all = chains::resolve(all, self.rules);
+        }
+        let mut travelling: Vec<(ActionId, bool, Vec<Item>)> = Vec::new();
+        let mut last = None;
+        for decided in all {
+            let Some((rule, action)) = chains::travels(&decided.decision, self.rules) else {
+                if decided.version.is_latest {
+                    last = Some(decided);
+                } else {
+                    self.carry_out(decided);
+                }
+                continue;
+            };
+            let removes = matches!(decided.decision, Decision::Act { .. });
+            let copy = Some(chains::copy_item(&decided.version));
+            let item = Item { copy, ..self.count(decided.version, rule) };
+            match travelling.iter_mut().find(|(known, ..)| *known == action) {
+                Some((.., items)) => items.push(item),
+                None => travelling.push((action, removes, vec![item])),
+            }
+        }
+        // The latest entry comes after all others, whatever becomes of them.
+        travelling.sort_by_key(|(.., items)| items.iter().any(|item| item.is_latest));
+        for (action, removes, items) in travelling {
+            self.batcher.chain(items, action, removes);
+        }
+        if let Some(latest) = last {
+            self.carry_out(latest);
+        }
+    }
+
+    /// Does what was decided of an entry that does not travel.
+    fn carry_out(&mut self, decided: Decided) {
+        let Decided { version, decision } = decided;
         match decision {
             Decision::Keep(reason) => self.keep(version, reason),
             Decision::Act { rule, action, elders_selected } => {
                 self.select(version, rule, action, elders_selected)
             }
-            Decision::Copy { rule, action } => self.select(version, rule, action, false),
+            Decision::Copy { rule, action } => {
+                let copy = Some(chains::copy_item(&version));
+                let item = Item { copy, ..self.count(version, rule) };
+                self.batcher.chain(vec![item], action, false);
+            }
         }
     }
 
@@ -270,6 +358,20 @@ impl<'a> Planned<'a> {
     }
 
     fn select(&mut self, version: Version, rule: RuleId, action: ActionId, elders_selected: bool) {
+        let is_marker_entry = self
+            .held_place
+            .as_ref()
+            .is_some_and(|place| place.key == version.key && place.version_id.as_ref() == Some(&version.id));
+        let item = self.count(version, rule);
+        match (item.is_latest, is_marker_entry) {
+            (true, _) => self.batcher.latest(item, action, elders_selected),
+            (false, true) => self.held = Some(HeldItem { item, action }),
+            (false, false) => self.batcher.elder(item, action),
+        }
+    }
+
+    /// Counts a version as selected and makes the item of it.
+    fn count(&mut self, version: Version, rule: RuleId) -> Item {
         self.selected += 1;
         let first_of_key = !self.key_rules.contains(&rule);
         if first_of_key {
@@ -287,31 +389,24 @@ impl<'a> Planned<'a> {
                 last_modified: version.last_modified,
             });
         }
-        let is_marker_entry = self
-            .held_place
-            .as_ref()
-            .is_some_and(|place| place.key == version.key && place.version_id.as_ref() == Some(&version.id));
-        let is_latest = version.is_latest;
-        let item = Item {
+        Item {
             key: version.key,
             version_id: version.id,
             kind: version.kind,
-            is_latest,
+            is_latest: version.is_latest,
             size: version.size,
             last_modified: version.last_modified,
             rule,
             copy: None,
-        };
-        match (is_latest, is_marker_entry) {
-            (true, _) => self.batcher.latest(item, action, elders_selected),
-            (false, true) => self.held = Some(HeldItem { item, action }),
-            (false, false) => self.batcher.elder(item, action),
         }
     }
 
     /// The listing leaves a key before its end: its latest entry, which is judged by what lies
-    /// beneath it, cannot be judged and stays.
+    /// beneath it, cannot be judged and stays, and so does what would have travelled.
     fn stop_short(&mut self, fold: KeyFold) -> KeyFold {
+        for decided in self.open.take().into_iter().flat_map(OpenKey::into_held) {
+            self.carry_out(chains::unfinished(decided, self.rules));
+        }
         if let Some(latest) = fold.state().and_then(|state| state.latest.clone()) {
             self.take(Decided { version: latest, decision: Decision::Keep(KeepReason::Unfinished) });
         }
@@ -328,13 +423,14 @@ impl<'a> Planned<'a> {
         if done {
             self.batcher.flush();
         }
-        let undecided = u64::from(fold.state().is_some_and(|state| state.latest.is_some()));
+        let held = self.open.as_ref().map_or(0, |open| open.held().len() as u64);
+        let undecided = held + u64::from(fold.state().is_some_and(|state| state.latest.is_some()));
         let key_rules = if fold.state().is_some_and(|state| Some(&state.key) == self.key.as_ref()) {
             self.key_rules
         } else {
             Vec::new()
         };
-        let carried = Carried { fold: fold.state().cloned(), key_rules };
+        let carried = Carried { fold: fold.state().cloned(), key_rules, open: self.open };
         let (batches, range) = self.batcher.into_parts();
         // From here on they outlive their page.
         if let Some(held) = &mut self.held {

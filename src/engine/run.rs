@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
@@ -143,6 +143,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         checkpoint,
         stop,
         budget: Mutex::new(budget),
+        hand_over: RwLock::new(()),
         breaker: Mutex::new(Breaker::new(failures, facts.object_lock)),
         orders: Mutex::new(Orders::new(keys)),
         single_deletes: AtomicBool::new(false),

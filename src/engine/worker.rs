@@ -11,6 +11,7 @@ use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Re
 use crate::pace::Load;
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
+use super::budget::Load as Reserved;
 use super::context::{Context, locked};
 use super::dispatcher::Work;
 use super::mover;
@@ -276,9 +277,11 @@ fn note(sent: &mut [Sent], of: &[usize], what: &Sent) {
     }
 }
 
-/// Commits a settlement, then tells everybody.
+/// Commits a settlement, then tells everybody. What was moved becomes batches of deletions, which keep
+/// their part of the reservation.
 pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     let Settled { mut settlement, done, open, throttled } = settled;
+    let (latest, elders) = moved_loads(&settlement.moved);
     if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
         settlement.requests.push(("delete_batches", 1));
     }
@@ -286,11 +289,24 @@ pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     let count = settlement.records.len() as u64;
     // Before the commit: from then on the rest of the batch may be handed out again, and this
     // reservation would be taken for one of the rest.
-    locked(&ctx.budget).settle(batch, done, open);
-    if let Err(error) = ctx.checkpoint.settle(settlement).await {
-        ctx.checkpoint_failed(&error);
-        return;
+    locked(&ctx.budget).settle(batch, done, open.and(latest).and(elders));
+    let moves = latest.versions + elders.versions > 0;
+    let handing_over = if moves { Some(ctx.hand_over.read().await) } else { None };
+    match ctx.checkpoint.settle(settlement).await {
+        Ok(made) => {
+            let mut budget = locked(&ctx.budget);
+            for (id, load) in [(made.elders, elders), (made.latest, latest)] {
+                if let Some(id) = id {
+                    budget.hand_over(batch, id, load);
+                }
+            }
+        }
+        Err(error) => {
+            ctx.checkpoint_failed(&error);
+            return;
+        }
     }
+    drop(handing_over);
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
     ctx.caller.metrics.throttled(throttled);
     let mut tripped = None;
@@ -311,6 +327,16 @@ pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
         ctx.tripped(tripped);
     }
     ctx.bump();
+}
+
+/// What the moved items come to: the latest of their keys, and the others.
+fn moved_loads(moved: &[Item]) -> (Reserved, Reserved) {
+    let mut loads = (Reserved::default(), Reserved::default());
+    for item in moved {
+        let load = if item.is_latest { &mut loads.0 } else { &mut loads.1 };
+        *load = load.and(Reserved { versions: 1, bytes: item.size });
+    }
+    loads
 }
 
 /// Outcomes in their order, equal neighbours together: how many versions, and their bytes.

@@ -281,7 +281,7 @@ impl Rules {
     }
 
     /// From what the rules say to what is done, `null` versions considered.
-    fn settle(&self, version: &Version, matched: Matched, elders_selected: bool) -> Decision {
+    pub(super) fn settle(&self, version: &Version, matched: Matched, elders_selected: bool) -> Decision {
         match matched {
             None => Decision::Keep(KeepReason::NoRule),
             Some((rule, Verdict::Keep)) => Decision::Keep(KeepReason::Rule(rule)),

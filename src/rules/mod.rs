@@ -104,11 +104,23 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Whether a rule asks for an ETag or a storage class.
+    /// Whether ETags and storage classes are asked for: by a rule, or by an action that copies.
     pub fn need_texts(&self) -> bool {
         let asks =
             |rule: &Rule| !rule.conditions.etag.is_empty() || !rule.conditions.storage_class.is_empty();
-        self.rules.iter().any(asks)
+        self.rules.iter().any(asks) || self.histories.iter().any(Option::is_some)
+    }
+
+    /// Which versions of a key an action copies; `None` where it copies nothing.
+    pub fn history(&self, action: ActionId) -> Option<History> {
+        self.histories.get(usize::from(action.0)).copied().flatten()
+    }
+
+    /// What becomes of an entry that is not the latest of its key if this rule is the first that matches
+    /// it; a rule that is not there decides nothing.
+    pub fn decide(&self, version: &Version, rule: RuleId) -> Decision {
+        let verdict = self.rules.get(usize::from(rule.0)).map(|found| (rule, found.verdict));
+        self.settle(version, verdict, false)
     }
 }
 

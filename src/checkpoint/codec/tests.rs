@@ -11,8 +11,10 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
         proptest::collection::vec(any::<u8>(), 0..40),
         "(logs|tmp)/20[0-9]{2}/[a-c]{0,3}".prop_map(String::into_bytes),
     ];
-    let item = (key, "[ -~]{1,40}|null|é{1,9}", any::<(bool, bool, u64, i64, u16)>());
-    let item = item.prop_map(|(key, id, (marker, is_latest, size, millis, rule))| Item {
+    let copied = proptest::option::of(("[a-c/]{0,9}", "[a-z0-9]{1,9}", "\"[0-9a-f]{32}\"|"));
+    let copy = proptest::option::weighted(0.3, ("\"[0-9a-f]{32}\"|", "STANDARD|GLACIER|", copied));
+    let item = (key, "[ -~]{1,40}|null|é{1,9}", any::<(bool, bool, u64, i64, u16)>(), copy);
+    let item = item.prop_map(|(key, id, (marker, is_latest, size, millis, rule), copy)| Item {
         key: Key::from(key),
         version_id: VersionId::new(id).unwrap(),
         kind: if marker { Kind::DeleteMarker } else { Kind::Version },
@@ -20,7 +22,14 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
         size,
         last_modified: Timestamp::from_millis(millis),
         rule: RuleId(rule),
-        copy: None,
+        copy: copy.map(|(etag, storage_class, copied)| {
+            let copied = copied.map(|(key, id, etag)| Copied {
+                key: Key::from(key),
+                version_id: VersionId::new(id).unwrap(),
+                etag: etag.into(),
+            });
+            Box::new(CopyItem { etag: etag.into(), storage_class: storage_class.into(), copied })
+        }),
     });
     proptest::collection::vec(item, 0..60)
 }
@@ -95,4 +104,26 @@ fn a_wrong_count_is_corrupt_and_names_whose_items_they_are() {
     let data = codec.encode_items(&[]).unwrap();
     let error = codec.decode_items(&data, 1, || "batch 9".into()).unwrap_err();
     assert_eq!(error.to_string(), "the checkpoint is damaged: the items of batch 9 do not decode");
+}
+
+#[test]
+fn items_that_only_go_are_written_as_ever() {
+    let item = |key: &str, size| Item {
+        key: Key::from(key),
+        version_id: VersionId::new("v").unwrap(),
+        kind: Kind::Version,
+        is_latest: true,
+        size,
+        last_modified: Timestamp::from_millis(3),
+        rule: RuleId(1),
+        copy: None,
+    };
+    let mut plain = Vec::new();
+    put_items(&mut plain, &[item("ab", 5), item("ac", 6)]);
+    assert_eq!(plain, b"\x02\x00\x02ab\x01\x01c\x01v\x01v\x06\x06\x05\x06\x06\x00");
+    let mut travels = item("ac", 6);
+    travels.copy = Some(Box::new(CopyItem { etag: "e".into(), storage_class: "".into(), copied: None }));
+    let mut with_copy = Vec::new();
+    put_items(&mut with_copy, &[item("ab", 5), travels]);
+    assert_eq!(with_copy.strip_prefix(plain.as_slice()), Some(b"\x00\x01\x01e\x00".as_slice()));
 }
