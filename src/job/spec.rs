@@ -209,14 +209,18 @@ pub struct Limits {
     pub adaptive: bool,
     /// The part of the server's limits that may be used: above 0, at most 1.
     pub share: f64,
+    /// Bytes that pass through this program in a second, where it carries copies itself.
+    pub bytes_per_second: Option<u64>,
+    /// Bytes that parts in flight may hold together, where this program carries copies itself.
+    pub stream_memory_bytes: u64,
 }
 
 /// Bounds after which a run ends, resumable.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Budget {
-    /// Versions deleted.
+    /// Versions deleted, moved and copied.
     pub max_versions: Option<u64>,
-    /// Bytes of the versions deleted.
+    /// Bytes of the versions deleted, moved and copied.
     pub max_bytes: Option<u64>,
     /// Share of the listed versions that may be selected: above 0, at most 1.
     pub max_share: Option<f64>,
