@@ -2,15 +2,15 @@
 //! history around.
 
 use crate::model::{
-    AclSource, CopySettings, Encryption, History, IfExists, Key, LockSource, MetadataSource, Requirement,
-    Route, TagSource,
+    AclSource, ActionId, CopySettings, Encryption, History, IfExists, Key, LockSource, MetadataSource,
+    Requirement, Route, TagSource,
 };
-use crate::rules::{Conditions, State};
+use crate::rules::{Conditions, State, Verdict};
 
 use super::lint;
 use super::reader::{Field, Reader, quoted};
-use super::rule_section::Around;
-use super::spec::{BucketSpec, Transfer};
+use super::rule_section::{Around, Compiled};
+use super::spec::{Action, BucketSpec, Transfer};
 use super::yaml::{At, Value};
 
 /// The field of a mapping, or the mapping where it was not given.
@@ -33,7 +33,7 @@ impl Transfer {
     }
 
     fn is_same_bucket(&self, own: &BucketSpec) -> bool {
-        self.to.name == own.name && self.to.endpoint == own.endpoint
+        self.to.name == own.name && self.to.endpoint.is_same_server(&own.endpoint)
     }
 }
 
@@ -51,7 +51,7 @@ impl Reader<'_> {
         self.check_losses(field, &transfer.settings);
         self.check_history(field, &transfer.settings, conditions);
         let Some(own) = around.own else { return };
-        if transfer.settings.route == Route::Server && transfer.to.endpoint != own.endpoint {
+        if transfer.settings.route == Route::Server && !transfer.to.endpoint.is_same_server(&own.endpoint) {
             let what = format!("{}.route: no server copies to another endpoint", field.path);
             self.problem(at(field, "route"), what).expected = Some("auto or stream".into());
         }
@@ -59,6 +59,21 @@ impl Reader<'_> {
             self.check_in_place(field, transfer, conditions);
         } else if transfer.is_same_bucket(own) {
             self.check_reach(field, &transfer.settings, conditions, around.prefixes);
+        }
+    }
+
+    /// Notes rules whose moves in place would not be what is meant: a latest version whose elders stay
+    /// is kept, as nobody asked for these to come to light.
+    pub(super) fn warn_of_kept_moves(&mut self, compiled: &Compiled, own: &BucketSpec) {
+        for (rule, place) in compiled.rules.iter().zip(&compiled.places) {
+            let Verdict::Act(ActionId(index)) = rule.verdict else { continue };
+            let action = compiled.actions.get(usize::from(index));
+            if action.and_then(Action::transfer).is_some_and(|transfer| transfer.is_in_place(own)) {
+                let what =
+                    format!("rule {:?} moves in place: a key with older versions is left alone", rule.name);
+                let hint = "say allow_promotion: true: the copy lies above them before its source goes";
+                self.warning(*place, what, Some(hint.into()));
+            }
         }
     }
 

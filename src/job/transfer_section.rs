@@ -167,7 +167,7 @@ impl Reader<'_> {
         let own = own?;
         let name = name.unwrap_or_else(|| own.name.clone());
         let endpoint = endpoint.unwrap_or_else(|| own.endpoint.clone());
-        let same = (name == own.name && endpoint == own.endpoint).then_some(own);
+        let same = (name == own.name && endpoint.is_same_server(&own.endpoint)).then_some(own);
         Some(BucketSpec {
             region: region.or_else(|| same?.region.clone()),
             addressing: addressing.unwrap_or(own.addressing),
