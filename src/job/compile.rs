@@ -2,13 +2,13 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::model::Key;
+use crate::model::{DeleteOptions, Key};
 use crate::rules::{Conditions, KeyPattern, NullVersions, Rule, Verdict};
 
 use super::fingerprint::{Fingerprint, sha256_hex};
 use super::problem::{Problem, Problems};
 use super::reader::{Field, Reader, Section};
-use super::rule_section::Compiled;
+use super::rule_section::{Around, Compiled};
 use super::spec::{Budget, Endpoint, Job, Limits, ListingMode, Metrics, Report, Retry, SandboxSpec, Scope};
 use super::yaml::{self, At, Node};
 use super::{Action, BucketSpec, FILE_BYTES_MAX};
@@ -92,7 +92,10 @@ impl Reader<'_> {
         let bucket = self.required(section, "bucket", "the bucket to work on", Self::bucket);
         let scope = self.optional(section, "scope", Self::scope);
         let compiled = match section.get("rules") {
-            Some(field) => self.rules(&field),
+            Some(field) => {
+                let own = bucket.as_ref().filter(|bucket| !bucket.name.is_empty());
+                self.rules(&field, Around { own, prefixes: &scope.prefixes })
+            }
             None => {
                 self.missing(section, "rules", "a list of rules");
                 Compiled::default()
@@ -100,6 +103,9 @@ impl Reader<'_> {
         };
         self.lint(&compiled, &scope.prefixes);
         let allow_promotion = self.optional_flag(section, "allow_promotion", false);
+        if let (Some(own), false) = (&bucket, allow_promotion) {
+            self.warn_of_kept_moves(&compiled, own);
+        }
         let null_versions = section.get("null_versions").and_then(|field| {
             self.one_of(&field, &[("refuse", NullVersions::Refuse), ("allow", NullVersions::Allow)])
         });
@@ -211,7 +217,7 @@ impl Reader<'_> {
     }
 
     /// Text as it goes into the checkpoint: hashed where it came from the environment.
-    fn canonical(&self, text: &str) -> Json {
+    pub(super) fn canonical(&self, text: &str) -> Json {
         if self.from_env.contains(text) {
             json!(format!("sha256:{}", sha256_hex(text.as_bytes())))
         } else {
@@ -238,19 +244,27 @@ impl Reader<'_> {
         canonical
     }
 
+    /// The token changes every minute; a run that is gone on with has a new one.
+    pub(super) fn canonical_deletion(&self, options: &DeleteOptions) -> Json {
+        json!({
+            "bypass_governance_retention": options.bypass_governance_retention,
+            "mfa_serial": options.mfa.as_ref().map(|mfa| self.canonical(&mfa.serial)),
+        })
+    }
+
     fn canonical_rule(&self, rule: &Rule, actions: &[Action]) -> Json {
         let action = match rule.verdict {
             Verdict::Keep => json!("keep"),
-            // The token changes every minute; a run that is gone on with has a new one.
-            Verdict::Act(id) | Verdict::Copy(id) => {
-                let options = actions.get(usize::from(id.0)).and_then(Action::delete_options);
-                options.map_or(Json::Null, |options| {
-                    json!({ "number": id.0, "delete": {
-                        "bypass_governance_retention": options.bypass_governance_retention,
-                        "mfa_serial": options.mfa.as_ref().map(|mfa| self.canonical(&mfa.serial)),
-                    } })
-                })
-            }
+            Verdict::Act(id) | Verdict::Copy(id) => match actions.get(usize::from(id.0)) {
+                None => Json::Null,
+                Some(Action::Delete(options)) => {
+                    json!({ "number": id.0, "delete": self.canonical_deletion(options) })
+                }
+                Some(Action::Transfer(transfer)) => {
+                    let verb = if transfer.removes_source.is_some() { "move" } else { "copy" };
+                    json!({ "number": id.0, verb: self.canonical_transfer(transfer) })
+                }
+            },
         };
         json!({ "name": rule.name, "match": canonical_conditions(&rule.conditions), "action": action })
     }

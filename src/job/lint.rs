@@ -46,6 +46,11 @@ fn possible(conditions: &Conditions) -> u8 {
     kinds
 }
 
+/// Whether a delete marker can fulfil the conditions.
+pub(super) fn may_select_markers(conditions: &Conditions) -> bool {
+    possible(conditions) & !VERSIONS != 0
+}
+
 /// Whether a condition is given that the latest entry of a key cannot fulfil.
 fn needs_newer(conditions: &Conditions) -> bool {
     conditions.noncurrent_for.is_some() || conditions.beyond_newest.is_some_and(|count| count > 0)

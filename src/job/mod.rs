@@ -12,6 +12,10 @@ mod reader;
 mod rule_section;
 mod sections;
 mod spec;
+mod template;
+mod transfer_canonical;
+mod transfer_checks;
+mod transfer_section;
 mod units;
 mod yaml;
 
@@ -32,6 +36,9 @@ pub const RULES_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer_tests;
+
 /// A duration with its unit, such as `24h`, as job files write it.
 pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     units::duration(text)

@@ -321,7 +321,7 @@ fn is_credential(key: &str) -> bool {
 }
 
 /// The word that was probably meant.
-fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+pub(super) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let folded = word.to_ascii_lowercase().replace('-', "_");
     known
         .iter()
@@ -340,7 +340,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 }
 
 /// Text in quotes, shortened where it is long.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
     let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
     if shown.len() < text.len() {

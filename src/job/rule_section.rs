@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::model::{ActionId, DeleteOptions, Key, Mfa};
 use crate::rules::{Conditions, KeyPattern, PatternError, Rule, State, Verdict};
 
-use super::Action;
 use super::RULES_MAX;
 use super::lint;
-use super::reader::{Field, Reader, Section, listed};
+use super::reader::{Field, Reader, Section};
+use super::spec::{Action, BucketSpec};
 use super::units;
 use super::yaml::{At, Value};
 
@@ -32,6 +32,15 @@ const MATCH_KEYS: &[&str] = &[
     "created_after",
 ];
 
+/// What rules are read amid.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// The job's own bucket, where it could be read.
+    pub(super) own: Option<&'a BucketSpec>,
+    /// The prefixes of the scope.
+    pub(super) prefixes: &'a [Key],
+}
+
 /// What the rules of a file come to.
 #[derive(Default)]
 pub(super) struct Compiled {
@@ -41,8 +50,28 @@ pub(super) struct Compiled {
     pub(super) actions: Vec<Action>,
 }
 
+/// What a rule wants, before it has a number.
+enum Wish {
+    Keep,
+    Action(Action),
+}
+
+impl Wish {
+    /// Equal actions share a number.
+    fn verdict(self, actions: &mut Vec<Action>) -> Option<Verdict> {
+        let Self::Action(action) = self else { return Some(Verdict::Keep) };
+        let verdict = if action.delete_options().is_some() { Verdict::Act } else { Verdict::Copy };
+        let index = actions.iter().position(|known| *known == action).unwrap_or_else(|| {
+            actions.push(action);
+            actions.len() - 1
+        });
+        // RULES_MAX rules have no more actions than that.
+        u16::try_from(index).ok().map(|index| verdict(ActionId(index)))
+    }
+}
+
 impl Reader<'_> {
-    pub(super) fn rules(&mut self, field: &Field<'_>) -> Compiled {
+    pub(super) fn rules(&mut self, field: &Field<'_>, around: Around<'_>) -> Compiled {
         const EXPECTED: &str = "a list of rules, each with name, match and action";
         let mut compiled = Compiled::default();
         let Value::Seq(_) = field.node.value else {
@@ -55,7 +84,7 @@ impl Reader<'_> {
             return compiled;
         }
         for item in items {
-            if let Some(rule) = self.rule(&item, &mut compiled) {
+            if let Some(rule) = self.rule(&item, &mut compiled, around) {
                 compiled.rules.push(rule);
                 compiled.places.push(item.node.at);
             }
@@ -63,7 +92,7 @@ impl Reader<'_> {
         compiled
     }
 
-    fn rule(&mut self, field: &Field<'_>, compiled: &mut Compiled) -> Option<Rule> {
+    fn rule(&mut self, field: &Field<'_>, compiled: &mut Compiled, around: Around<'_>) -> Option<Rule> {
         let section = self.section(field, &["name", "match", "action"])?;
         let name = match section.get("name") {
             Some(name_field) => {
@@ -80,7 +109,7 @@ impl Reader<'_> {
                 None
             }
         };
-        let conditions = match section.get("match") {
+        let mut conditions = match section.get("match") {
             Some(field) => self.conditions(&field),
             None => {
                 self.missing(&section, "match", "conditions; `match: { state: any }` is every entry");
@@ -88,9 +117,12 @@ impl Reader<'_> {
             }
         };
         let verdict = match section.get("action") {
-            Some(field) => self.action(&field, &mut compiled.actions),
+            Some(field) => match self.action(&field, conditions.as_mut(), around) {
+                Some(wish) => wish.verdict(&mut compiled.actions),
+                None => None,
+            },
             None => {
-                self.missing(&section, "action", "keep or delete");
+                self.missing(&section, "action", "keep, delete, copy or move");
                 None
             }
         };
@@ -150,7 +182,7 @@ impl Reader<'_> {
         }
     }
 
-    fn each<T>(
+    pub(super) fn each<T>(
         &mut self,
         section: &Section<'_>,
         key: &str,
@@ -200,50 +232,58 @@ impl Reader<'_> {
         read
     }
 
-    fn action(&mut self, field: &Field<'_>, actions: &mut Vec<Action>) -> Option<Verdict> {
-        const EXPECTED: &str = "keep, delete, or a mapping with delete";
-        let options = match &field.node.value {
-            Value::Scalar { text, .. } if text == "keep" => return Some(Verdict::Keep),
-            Value::Scalar { text, .. } if text == "delete" => DeleteOptions::default(),
-            Value::Scalar { text, .. } if matches!(&**text, "move" | "copy") => {
-                self.not_yet(field.node.at, text);
-                return None;
+    fn action(
+        &mut self,
+        field: &Field<'_>,
+        conditions: Option<&mut Conditions>,
+        around: Around<'_>,
+    ) -> Option<Wish> {
+        const EXPECTED: &str = "keep, delete, or a mapping with delete, copy or move";
+        match &field.node.value {
+            Value::Scalar { text, .. } if text == "keep" => Some(Wish::Keep),
+            Value::Scalar { text, .. } if text == "delete" => {
+                Some(Wish::Action(Action::Delete(DeleteOptions::default())))
             }
-            Value::Map(_) => self.action_mapping(field)?,
+            Value::Scalar { text, .. } if matches!(&**text, "move" | "copy") => {
+                self.no_destination(field, &format!("{}: {text}", field.path));
+                None
+            }
+            Value::Map(_) => self.action_mapping(field, conditions, around).map(Wish::Action),
             _ => {
                 self.unfit(field, EXPECTED);
-                return None;
-            }
-        };
-        let action = Action::Delete(options);
-        let index = actions.iter().position(|known| *known == action).unwrap_or_else(|| {
-            actions.push(action);
-            actions.len() - 1
-        });
-        // RULES_MAX rules have no more actions than that.
-        u16::try_from(index).ok().map(|index| Verdict::Act(ActionId(index)))
-    }
-
-    fn not_yet(&mut self, at: At, action: &str) {
-        self.problem(at, format!("action {action:?} is not available in this version")).expected =
-            Some("keep or delete".into());
-    }
-
-    fn action_mapping(&mut self, field: &Field<'_>) -> Option<DeleteOptions> {
-        let section = self.section(field, &["delete", "move", "copy"])?;
-        let mut is_known = true;
-        for action in ["move", "copy"] {
-            if let Some(field) = section.get(action) {
-                self.not_yet(field.node.at, action);
-                is_known = false;
+                None
             }
         }
-        match section.get("delete") {
-            Some(field) => self.delete_options(&field),
-            None => {
-                if is_known && section.is_empty() {
-                    self.missing(&section, "delete", &listed(&["options of the deletion"]));
+    }
+
+    fn action_mapping(
+        &mut self,
+        field: &Field<'_>,
+        conditions: Option<&mut Conditions>,
+        around: Around<'_>,
+    ) -> Option<Action> {
+        const VERBS: [&str; 3] = ["delete", "copy", "move"];
+        let problems_before = self.problems.len();
+        let section = self.section(field, &VERBS)?;
+        let given: Vec<_> = VERBS.iter().filter_map(|verb| Some((*verb, section.get(verb)?))).collect();
+        match &given[..] {
+            [("delete", field)] => self.delete_options(field).map(Action::Delete),
+            [(verb, field)] => {
+                let mut transfer = self.transfer(field, *verb == "move", around)?;
+                self.check_transfer(field, &mut transfer, conditions?, around);
+                Some(Action::Transfer(Box::new(transfer)))
+            }
+            [] => {
+                if self.problems.len() == problems_before {
+                    let what = format!("{} names no action", field.path);
+                    self.problem(section.at, what).expected = Some("delete, copy or move".into());
                 }
+                None
+            }
+            [.., (verb, second)] => {
+                let what = format!("{} has two actions: a rule has one, and {verb} is too many", field.path);
+                self.problem(second.node.at, what).hint =
+                    Some("the first rule that matches decides; move both copies and deletes".into());
                 None
             }
         }
@@ -267,7 +307,7 @@ impl Reader<'_> {
 
     /// The one place inside rules where the environment is asked: a token is good for a minute and
     /// selects nothing.
-    fn mfa(&mut self, field: &Field<'_>) -> Option<Mfa> {
+    pub(super) fn mfa(&mut self, field: &Field<'_>) -> Option<Mfa> {
         let section = self.section(field, &["serial", "token"])?;
         let mut part = |key: &str, expected: &str| match section.get(key) {
             Some(field) => {

@@ -18,6 +18,10 @@ const CONCURRENCY_DEFAULT: u16 = 32;
 const LIST_CONCURRENCY_DEFAULT: u16 = 8;
 /// AWS answers at most 1,000 entries a page, whatever is asked for.
 const PAGE_SIZE_MAX: u64 = 1_000;
+/// Parts of the usual size for tens of copies at once.
+const STREAM_MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// Room for the smallest parts that S3 takes, with one more on its way.
+const STREAM_MEMORY_BYTES_MIN: u64 = 16 << 20;
 const GIVE_UP_AFTER_DEFAULT: Duration = Duration::from_secs(6 * 3_600);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,12 +29,32 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SANDBOX_ENTRIES_MAX: u64 = 100_000_000;
 
 impl Reader<'_> {
-    fn flag(&mut self, section: &Section<'_>, key: &str, default: bool) -> bool {
+    pub(super) fn flag(&mut self, section: &Section<'_>, key: &str, default: bool) -> bool {
         section.get(key).and_then(|field| self.boolean(&field)).unwrap_or(default)
     }
 
-    fn opt_count(&mut self, section: &Section<'_>, key: &str, max: u64) -> Option<u64> {
+    pub(super) fn opt_count(&mut self, section: &Section<'_>, key: &str, max: u64) -> Option<u64> {
         section.get(key).and_then(|field| self.count(&field, 1..=max))
+    }
+
+    pub(super) fn opt_size(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let field = section.get(key)?;
+        let bytes = self.size(&field)?;
+        if !range.contains(&bytes) {
+            let (low, high) = (shown_size(*range.start()), shown_size(*range.end()));
+            let expected = match *range.end() {
+                u64::MAX => format!("a size of {low} or more"),
+                _ => format!("a size of {low} to {high}"),
+            };
+            self.unfit(&field, expected);
+            return None;
+        }
+        Some(bytes)
     }
 
     fn opt_text(&mut self, section: &Section<'_>, key: &str, expected: &str) -> Option<String> {
@@ -100,7 +124,7 @@ impl Reader<'_> {
 
     /// Names of buckets, of access points (also as ARN) and of tenants' buckets differ from server
     /// to server: refused is only what no server has.
-    fn bucket_name(&mut self, field: &Field<'_>) -> Option<String> {
+    pub(super) fn bucket_name(&mut self, field: &Field<'_>) -> Option<String> {
         const EXPECTED: &str = "a bucket name, an access point ARN or an access point alias";
         let text = self.text(field, EXPECTED)?;
         let fits = (3..=255).contains(&text.len())
@@ -113,7 +137,7 @@ impl Reader<'_> {
         fits.then_some(text)
     }
 
-    fn region(&mut self, field: &Field<'_>) -> Option<String> {
+    pub(super) fn region(&mut self, field: &Field<'_>) -> Option<String> {
         const EXPECTED: &str = "a region such as eu-central-1";
         let text = self.text(field, EXPECTED)?;
         let fits = text.len() <= 64
@@ -124,7 +148,7 @@ impl Reader<'_> {
         fits.then_some(text)
     }
 
-    fn owner(&mut self, field: &Field<'_>) -> Option<String> {
+    pub(super) fn owner(&mut self, field: &Field<'_>) -> Option<String> {
         const EXPECTED: &str = "an account id of 12 digits";
         let text = self.text(field, EXPECTED)?;
         let fits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -145,7 +169,7 @@ impl Reader<'_> {
         self.one_of(field, &words)
     }
 
-    fn endpoint(&mut self, field: &Field<'_>, allow_http: bool) -> Option<Endpoint> {
+    pub(super) fn endpoint(&mut self, field: &Field<'_>, allow_http: bool) -> Option<Endpoint> {
         const EXPECTED: &str = "sandbox, or a URL such as https://s3.example.com";
         let text = self.text(field, EXPECTED)?;
         if text == "sandbox" {
@@ -165,8 +189,9 @@ impl Reader<'_> {
         if !url.is_tls && !url.is_loopback && !allow_http {
             let what =
                 format!("{} is not encrypted: keys and signatures could be read and changed", field.path);
+            let place = field.path.trim_end_matches(".endpoint");
             self.problem(field.node.at, what).hint =
-                Some("use https://, or say bucket.allow_http: true".into());
+                Some(format!("use https://, or say {place}.allow_http: true"));
             return None;
         }
         Some(Endpoint::Url(text.trim_end_matches('/').to_owned()))
@@ -228,6 +253,8 @@ impl Reader<'_> {
             "list_concurrency",
             "adaptive",
             "share",
+            "bytes_per_second",
+            "stream_memory",
         ];
         let section = self.section(field, KNOWN)?;
         let adaptive = self.flag(&section, "adaptive", true);
@@ -239,6 +266,9 @@ impl Reader<'_> {
                         .into(),
                 );
         }
+        let bytes = |least: u64| least..=u64::MAX;
+        let bytes_per_second = self.opt_size(&section, "bytes_per_second", bytes(1));
+        let stream_memory = self.opt_size(&section, "stream_memory", bytes(STREAM_MEMORY_BYTES_MIN));
         let rate_max = u64::from(u32::MAX);
         let rate = |count: Option<u64>| count.and_then(|count| u32::try_from(count).ok());
         Some(Limits {
@@ -252,8 +282,8 @@ impl Reader<'_> {
                 .map_or(LIST_CONCURRENCY_DEFAULT, narrow),
             adaptive,
             share: share.unwrap_or(1.0),
-            bytes_per_second: None,
-            stream_memory_bytes: 256 << 20,
+            bytes_per_second,
+            stream_memory_bytes: stream_memory.unwrap_or(STREAM_MEMORY_BYTES_DEFAULT),
         })
     }
 
@@ -395,6 +425,13 @@ impl Reader<'_> {
     }
 }
 
+/// A bound of a size in its largest whole unit.
+fn shown_size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = units.iter().find(|(_, shift)| bytes >> shift > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| format!("{bytes}B"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
+}
+
 /// A count that was read with a bound that fits.
 fn narrow(count: u64) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
@@ -457,7 +494,7 @@ impl Default for Limits {
             adaptive: true,
             share: 1.0,
             bytes_per_second: None,
-            stream_memory_bytes: 256 << 20,
+            stream_memory_bytes: STREAM_MEMORY_BYTES_DEFAULT,
         }
     }
 }

@@ -127,6 +127,29 @@ pub enum Endpoint {
     Url(String),
 }
 
+impl Endpoint {
+    /// Whether both are certainly one server, so that a bucket of one name is one bucket. Bucket names
+    /// of AWS are the same at each of its regions' endpoints. One server under two names of hosts is
+    /// not recognised.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        self.server() == other.server()
+    }
+
+    fn server(&self) -> String {
+        let Self::Url(url) = self else { return self.to_string() };
+        let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let authority = authority.to_ascii_lowercase();
+        let default_port = if scheme == "http" { ":80" } else { ":443" };
+        let host = authority.strip_suffix(default_port).unwrap_or(&authority);
+        if host.ends_with(".amazonaws.com") {
+            Self::Aws.to_string()
+        } else {
+            format!("{scheme}://{host}/{path}")
+        }
+    }
+}
+
 /// For people and for the checkpoint: `aws`, `sandbox`, or the URL.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,18 +232,18 @@ pub struct Limits {
     pub adaptive: bool,
     /// The part of the server's limits that may be used: above 0, at most 1.
     pub share: f64,
-    /// Bytes of data that go through this program in a second, read and written ones counted alike.
+    /// Bytes that pass through this program in a second, where it carries copies itself.
     pub bytes_per_second: Option<u64>,
-    /// Bytes of data that may be held in memory on their way.
+    /// Bytes that parts in flight may hold together, where this program carries copies itself.
     pub stream_memory_bytes: u64,
 }
 
 /// Bounds after which a run ends, resumable.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Budget {
-    /// Versions deleted.
+    /// Versions deleted, moved and copied.
     pub max_versions: Option<u64>,
-    /// Bytes of the versions deleted.
+    /// Bytes of the versions deleted, moved and copied.
     pub max_bytes: Option<u64>,
     /// Share of the listed versions that may be selected: above 0, at most 1.
     pub max_share: Option<f64>,

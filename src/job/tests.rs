@@ -166,9 +166,8 @@ job.yaml:14:14: unknown key "stat" in rules[0].match; expected one of prefix, su
 job.yaml:14:37: rules[0].match.older_than cannot be "30"; expected a duration such as 30d, 4h, 90m, 10s or 2w; it needs a unit: 30d is days, 30h hours
 job.yaml:14:51: rules[0].match.min_size cannot be "5mb"; expected a size such as 512B, 128KiB, 5MB or 1.5GiB
 job.yaml:14:64: rules[0].match.prefix depends on the environment; rules select the same everywhere: write the value out
-job.yaml:15:13: rules[0].action cannot be "purge"; expected keep, delete, or a mapping with delete
+job.yaml:15:13: rules[0].action cannot be "purge"; expected keep, delete, or a mapping with delete, copy or move
 job.yaml:17:12: rules[1].match has no condition; `state: any` is every entry
-job.yaml:18:21: action "move" is not available in this version; expected keep or delete
 job.yaml:20:25: rules[2].match.key_regex: unclosed group
 job.yaml:20:51: rules[2].match.state[1] cannot be "orphan"; expected current, noncurrent, delete-marker, latest-marker, noncurrent-marker, orphan-marker or any; did you mean "orphan-marker"?
 job.yaml:20:75: rules[2].match.beyond_newest cannot be "0"; expected a whole number, 1 or more, without separators

@@ -1,5 +1,7 @@
 //! From the key of a version to the key of its copy.
 
+use std::fmt;
+
 use super::{Key, Timestamp, Version, VersionId};
 
 /// A piece of a [`KeyTemplate`].
@@ -89,6 +91,44 @@ impl KeyTemplate {
     /// As [`KeyTemplate::render`], for a listed version.
     pub fn render_version(&self, version: &Version, prefixes: &[Key]) -> Key {
         self.render(&version.key, &version.id, version.last_modified, prefixes)
+    }
+}
+
+/// As a job file writes it: `old/{key}`. Braces of its own bytes are doubled, and so is `%` in a time.
+impl fmt::Display for KeyTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                KeyPart::Literal(bytes) => {
+                    let text = String::from_utf8_lossy(bytes);
+                    f.write_str(&text.replace('{', "{{").replace('}', "}}"))?;
+                }
+                KeyPart::Key => f.write_str("{key}")?,
+                KeyPart::KeyWithoutPrefix => f.write_str("{key_without_prefix}")?,
+                KeyPart::VersionId => f.write_str("{version_id}")?,
+                KeyPart::LastModified(parts) => {
+                    f.write_str("{last_modified:")?;
+                    parts.iter().try_for_each(|part| write!(f, "{part}"))?;
+                    f.write_str("}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As a job file writes it: `%Y`.
+impl fmt::Display for TimePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(bytes) => f.write_str(&String::from_utf8_lossy(bytes).replace('%', "%%")),
+            Self::Year => f.write_str("%Y"),
+            Self::Month => f.write_str("%m"),
+            Self::Day => f.write_str("%d"),
+            Self::Hour => f.write_str("%H"),
+            Self::Minute => f.write_str("%M"),
+            Self::Second => f.write_str("%S"),
+        }
     }
 }
 
