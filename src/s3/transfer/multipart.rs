@@ -18,6 +18,12 @@ use super::written::{ObjectChecksum, PartWritten, Written};
 /// S3 takes no part with a higher number.
 const PART_NUMBER_MAX: u32 = 10_000;
 
+/// Whether S3 can only make a checksum of this kind from those of the parts; completing then has to name
+/// them.
+const fn is_of_parts(kind: ChecksumKind) -> bool {
+    matches!(kind, ChecksumKind::Sha1 | ChecksumKind::Sha256)
+}
+
 /// The query that names an upload. Without an id a DELETE would reach the object itself.
 pub(super) fn upload_query(context: &Context<'_>, upload_id: &str) -> Result<String, S3Error> {
     if upload_id.is_empty() {
@@ -49,8 +55,7 @@ impl Client {
         attributes.add_to(&mut call)?;
         if let Some(kind) = attributes.checksum {
             let name = ChecksumAlgorithm::from(kind).name();
-            let of_parts = matches!(kind, ChecksumKind::Sha1 | ChecksumKind::Sha256);
-            let extent = if of_parts { "COMPOSITE" } else { "FULL_OBJECT" };
+            let extent = if is_of_parts(kind) { "COMPOSITE" } else { "FULL_OBJECT" };
             call.headers.push(("x-amz-checksum-algorithm", name.to_owned()));
             call.headers.push(("x-amz-checksum-type", extent.to_owned()));
         }
@@ -151,7 +156,8 @@ fn completion(parts: &[Part]) -> Bytes {
         body.extend_from_slice(b"</PartNumber><ETag>");
         escape_into(&mut body, part.etag.as_bytes());
         body.extend_from_slice(b"</ETag>");
-        if let Some(checksum) = &part.checksum {
+        // Where the upload was begun without one, naming one is an error.
+        if let Some(checksum) = part.checksum.as_ref().filter(|checksum| is_of_parts(checksum.kind)) {
             let element = checksum.element();
             body.extend_from_slice(format!("<{element}>").as_bytes());
             escape_into(&mut body, checksum.value.as_bytes());
@@ -161,4 +167,41 @@ fn completion(parts: &[Part]) -> Bytes {
     }
     body.extend_from_slice(b"</CompleteMultipartUpload>");
     body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u32, etag: &str, checksum: Option<ChecksumKind>) -> Part {
+        let checksum =
+            checksum.map(|kind| ObjectChecksum { kind, value: "x/+=".into(), is_full_object: true });
+        Part { number, etag: etag.into(), size: 1, checksum }
+    }
+
+    #[test]
+    fn parts_are_named_in_order_with_their_quotes_escaped() {
+        let parts =
+            [part(2, "plain", Some(ChecksumKind::Crc32)), part(1, "\"a-1\"", Some(ChecksumKind::Sha256))];
+        assert_eq!(
+            String::from_utf8_lossy(&completion(&parts)),
+            "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Part><PartNumber>1</PartNumber><ETag>&quot;a-1&quot;</ETag>\
+             <ChecksumSHA256>x/+=</ChecksumSHA256></Part>\
+             <Part><PartNumber>2</PartNumber><ETag>plain</ETag></Part></CompleteMultipartUpload>"
+        );
+    }
+
+    #[test]
+    fn an_upload_id_is_whole_or_none() {
+        let whole = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<InitiateMultipartUploadResult xmlns=\"u\">\
+            <Bucket>b</Bucket><Key>k</Key><UploadId>2~a/b</UploadId></InitiateMultipartUploadResult>";
+        assert_eq!(parse_upload_id(whole.as_bytes()).as_deref(), Ok("2~a/b"));
+        for cut in 0..whole.len() {
+            assert!(parse_upload_id(&whole.as_bytes()[..cut]).is_err(), "{cut}");
+        }
+        let empty = "<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>";
+        assert!(parse_upload_id(empty.as_bytes()).is_err());
+        assert!(parse_upload_id(b"<Other><UploadId>1</UploadId></Other>").is_err());
+    }
 }

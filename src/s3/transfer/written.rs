@@ -151,6 +151,11 @@ impl Answer {
         }
     }
 
+    /// That the answer is about the version that was asked for, where it names one.
+    pub(super) fn check_version(&self, call: &Call<'_>) -> Result<(), S3Error> {
+        self.check_id(call, "x-amz-version-id", call.context.version_id.map(VersionId::as_str))
+    }
+
     /// That a version id among the headers, if there is one, is this.
     pub(super) fn check_id(&self, call: &Call<'_>, header: &str, asked: Option<&str>) -> Result<(), S3Error> {
         match self.header(header).filter(|id| !id.is_empty()) {
