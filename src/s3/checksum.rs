@@ -2,10 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, CRC_64_NVME, Crc};
 use md5::{Digest, Md5};
 use sha1::Sha1;
 use sha2::Sha256;
+
+use crate::model::ChecksumKind;
 
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
@@ -58,6 +61,50 @@ impl ChecksumAlgorithm {
             Self::Sha1 => STANDARD.encode(Sha1::digest(body)),
             Self::Sha256 => STANDARD.encode(Sha256::digest(body)),
         }
+    }
+}
+
+impl From<ChecksumKind> for ChecksumAlgorithm {
+    fn from(kind: ChecksumKind) -> Self {
+        match kind {
+            ChecksumKind::Crc32 => Self::Crc32,
+            ChecksumKind::Crc32c => Self::Crc32c,
+            ChecksumKind::Crc64Nvme => Self::Crc64Nvme,
+            ChecksumKind::Sha1 => Self::Sha1,
+            ChecksumKind::Sha256 => Self::Sha256,
+        }
+    }
+}
+
+/// What goes out beside a body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Digests {
+    /// The value of Content-MD5.
+    pub(super) md5: String,
+    /// In hexadecimal, as signing takes it.
+    pub(super) sha256: String,
+    /// The value of the checksum that was asked for.
+    pub(super) checksum: Option<(ChecksumAlgorithm, String)>,
+}
+
+/// Longer bodies are not digested on a thread that others wait for.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+impl Digests {
+    /// Digests a body; a long one on a thread of its own.
+    pub(super) async fn of(body: &Bytes, algorithm: Option<ChecksumAlgorithm>) -> Self {
+        if body.len() > INLINE_BYTES_MAX {
+            let body = body.clone();
+            if let Ok(digests) = tokio::task::spawn_blocking(move || Self::now(&body, algorithm)).await {
+                return digests;
+            }
+        }
+        Self::now(body, algorithm)
+    }
+
+    fn now(body: &[u8], algorithm: Option<ChecksumAlgorithm>) -> Self {
+        let checksum = algorithm.map(|algorithm| (algorithm, algorithm.value(body)));
+        Self { md5: content_md5(body), sha256: hex::encode(Sha256::digest(body)), checksum }
     }
 }
 

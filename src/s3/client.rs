@@ -58,7 +58,7 @@ impl Client {
     /// [`StopKind::Config`], with the reason.
     pub async fn new(config: ClientConfig) -> Result<Self, S3Error> {
         let name = config.bucket.clone();
-        let context = Context { operation: Operation::Configure, bucket: &name, item: None };
+        let context = Context { operation: Operation::Configure, bucket: &name, key: None, version_id: None };
         let refuse =
             |why: String| context.error("InvalidConfiguration", &why, Verdict::stop(StopKind::Config));
         let bucket = Bucket::parse(&config.bucket).map_err(refuse)?;
@@ -133,7 +133,7 @@ impl Client {
     }
 
     pub(super) fn context(&self, operation: Operation) -> Context<'_> {
-        Context { operation, bucket: &self.config.bucket, item: None }
+        Context { operation, bucket: &self.config.bucket, key: None, version_id: None }
     }
 
     /// Signs from now on for the region that an error named, and on AWS sends there. `false` where it

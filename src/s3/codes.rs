@@ -31,7 +31,7 @@ pub enum StopKind {
 /// The promises of the protocol that a run cannot do without.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Tripwire {
-    /// A delete marker appeared although a version id was sent.
+    /// A delete marker appeared although a version id was sent, or the server acted on another version.
     VersionIdIgnored,
     /// An answer names a key or a version that was not asked for.
     ForeignKey,
@@ -43,6 +43,9 @@ pub enum Tripwire {
     NoProgress,
     /// A listing goes on, but says not where.
     TruncatedWithoutMarker,
+    /// A DELETE without a version id inserted no delete marker: the bucket keeps no versions, and data was
+    /// deleted.
+    NoMarkerMade,
 }
 
 impl Tripwire {
@@ -55,6 +58,7 @@ impl Tripwire {
             Self::EchoDiffers => "EchoDiffers",
             Self::NoProgress => "NoProgress",
             Self::TruncatedWithoutMarker => "TruncatedWithoutMarker",
+            Self::NoMarkerMade => "NoMarkerMade",
         }
     }
 }
@@ -70,6 +74,10 @@ pub enum Scope {
     Batch,
     /// DeleteObject of one version.
     Single,
+    /// A question about one version or one upload.
+    Read,
+    /// A request that writes, and is not to be repeated unseen: a copy, a put, a part, a delete marker.
+    Write,
 }
 
 /// What to make of an error.
@@ -141,7 +149,16 @@ const fn row(codes: &'static [&'static str], request: Verdict, item: Verdict) ->
 /// One row for each group of codes that mean the same. A code that never stands beside a key is
 /// permanent there.
 const TABLE: &[Row] = &[
-    row(&["InternalError", "RequestTimeout", "RequestTimeoutException"], TRANSIENT, TRANSIENT),
+    row(
+        &[
+            "InternalError",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "GlacierExpeditedRetrievalNotAvailable",
+        ],
+        TRANSIENT,
+        TRANSIENT,
+    ),
     row(&["ServiceUnavailable", "SlowDown"], THROTTLED, THROTTLED),
     row(&["OperationAborted"], CONFLICT, CONFLICT),
     row(&["ConditionalRequestConflict"], TRANSIENT, TRANSIENT),
@@ -212,6 +229,18 @@ const TABLE: &[Row] = &[
         PERMANENT,
         PERMANENT,
     ),
+    // Beside the attributes of a new object, and its access control list.
+    row(
+        &[
+            "AccessControlListNotSupported",
+            "AmbiguousGrantByEmailAddress",
+            "MalformedACLError",
+            "NoSuchTagSet",
+            "UnresolvableGrantByEmailAddress",
+        ],
+        PERMANENT,
+        PERMANENT,
+    ),
     row(
         &[
             "NoSuchBucket",
@@ -273,7 +302,6 @@ const TABLE: &[Row] = &[
     ),
     row(
         &[
-            "AmbiguousGrantByEmailAddress",
             "BucketAlreadyExists",
             "BucketAlreadyOwnedByYou",
             "BucketNotEmpty",
@@ -284,7 +312,6 @@ const TABLE: &[Row] = &[
             "InvalidPolicyDocument",
             "InvalidSOAPRequest",
             "InvalidTargetBucketForLogging",
-            "MalformedACLError",
             "MalformedPOSTRequest",
             "MaxPostPreDataLengthExceededError",
             "MissingAttachment",
@@ -294,7 +321,6 @@ const TABLE: &[Row] = &[
             "RequestIsNotMultiPartContent",
             "RequestTorrentOfBucketError",
             "TooManyBuckets",
-            "UnresolvableGrantByEmailAddress",
             "UserKeyMustBeSpecified",
         ],
         STOP_UNEXPECTED,
@@ -317,8 +343,12 @@ pub fn of_request(code: &str, status: u16, scope: Scope) -> Verdict {
         // Only a request that names one version can find its wish fulfilled.
         (Scope::Bucket | Scope::Listing | Scope::Batch, Class::Done) => BROKEN_BODY,
         (Scope::Bucket | Scope::Listing, Class::Divide | Class::Permanent) => STOP_UNEXPECTED,
-        (Scope::Single, Class::Divide) => PERMANENT,
-        (Scope::Single, Class::Stop) if code == "AccessDenied" => PERMANENT,
+        // The version is not there to be copied or looked at.
+        (Scope::Read | Scope::Write, Class::Done) => PERMANENT,
+        (Scope::Single | Scope::Read | Scope::Write, Class::Divide) => PERMANENT,
+        (Scope::Single | Scope::Read | Scope::Write, Class::Stop) if code == "AccessDenied" => PERMANENT,
+        // The key's current entry, or the one that was named, is a delete marker.
+        (Scope::Read | Scope::Write, Class::Stop) if code == "MethodNotAllowed" => PERMANENT,
         _ => verdict,
     }
 }
@@ -338,11 +368,11 @@ fn of_unknown(code: &str, status: u16, scope: Scope) -> Verdict {
         (300..400, _) => STOP_TARGET,
         (404, Scope::Listing) if unnamed => TRANSIENT.at_most(3),
         (404, Scope::Listing | Scope::Bucket) => STOP_TARGET,
-        (401 | 403, Scope::Single) => PERMANENT,
+        (401 | 403, Scope::Single | Scope::Read | Scope::Write) => PERMANENT,
         (401 | 403, _) if unnamed => STOP_CREDENTIALS,
         // Ceph RGW answers 400 or 413 without a body where it cannot read the batch.
         (400 | 413, Scope::Batch) if unnamed => DIVIDE,
-        (_, Scope::Batch | Scope::Single) => PERMANENT,
+        (_, Scope::Batch | Scope::Single | Scope::Read | Scope::Write) => PERMANENT,
         (_, Scope::Bucket | Scope::Listing) => STOP_UNEXPECTED,
     }
 }

@@ -38,7 +38,8 @@ impl Client {
         options: &DeleteOptions,
     ) -> Result<SingleDeleted, S3Error> {
         let mut context = self.context(Operation::DeleteObject);
-        context.item = Some(item);
+        context.key = Some(&item.key);
+        context.version_id = Some(&item.version_id);
         let mut call = Call::ask(context, Method::DELETE, "");
         call.scope = Scope::Single;
         call.query = format!("versionId={}", query_value(item.version_id.as_str().as_bytes()));

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Class, Item, Key, VersionId};
+use crate::model::{Class, Key, VersionId};
 
 use super::codes::{StopKind, Tripwire, Verdict};
 
@@ -104,7 +104,7 @@ pub struct Details {
     pub status: Option<u16>,
     /// The server's code, empty where it gave none, or one of ours in the same style: `Transport`,
     /// `Timeout`, `MalformedAnswer`, `NotS3`, `UntrustedCertificate`, `UnaddressableKey`,
-    /// `UnencodableKey`, `NoCredentials`, `InvalidConfiguration`, `InvalidCall`, or a tripwire's.
+    /// `UnencodableKey`, `UnencodableMetadata`, `NoCredentials`, `InvalidConfiguration`, `InvalidCall`, or a tripwire's.
     pub code: Box<str>,
     /// The server's message or ours, without control characters.
     pub message: Box<str>,
@@ -136,6 +136,21 @@ impl S3Error {
             Some(StopKind::Tripwire(wire)) => Some(wire),
             _ => None,
         }
+    }
+
+    /// Whether the server says that what the request names is not there: by its code, or by 404 alone, as
+    /// the answer to HEAD does. A bucket that is not there is no such case.
+    pub fn is_absent(&self) -> bool {
+        match &*self.code {
+            "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" => true,
+            "" => self.status == Some(404),
+            _ => false,
+        }
+    }
+
+    /// Whether a condition that the request carried was not met.
+    pub fn is_precondition(&self) -> bool {
+        &*self.code == "PreconditionFailed" || (self.code.is_empty() && self.status == Some(412))
     }
 
     pub(super) fn details_mut(&mut self) -> &mut Details {
@@ -186,7 +201,8 @@ impl std::error::Error for S3Error {}
 pub(super) struct Context<'a> {
     pub(super) operation: Operation,
     pub(super) bucket: &'a str,
-    pub(super) item: Option<&'a Item>,
+    pub(super) key: Option<&'a Key>,
+    pub(super) version_id: Option<&'a VersionId>,
 }
 
 impl Context<'_> {
@@ -195,8 +211,8 @@ impl Context<'_> {
         S3Error(Box::new(Details {
             operation: self.operation,
             bucket: self.bucket.into(),
-            key: self.item.map(|item| item.key.clone()),
-            version_id: self.item.map(|item| item.version_id.clone()),
+            key: self.key.cloned(),
+            version_id: self.version_id.cloned(),
             status: None,
             code: clean(code, 64).into(),
             message: clean(message, MESSAGE_CHARS_MAX).into(),
@@ -249,7 +265,7 @@ mod tests {
     use crate::s3::codes::{Scope, of_request};
 
     const CONTEXT: Context<'static> =
-        Context { operation: Operation::DeleteObjects, bucket: "logs", item: None };
+        Context { operation: Operation::DeleteObjects, bucket: "logs", key: None, version_id: None };
 
     #[test]
     fn one_line_says_what_was_attempted_and_what_came_of_it() {

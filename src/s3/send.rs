@@ -1,15 +1,16 @@
 //! One attempt: sign, compare, send, read to the end, judge.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Url};
 
-use crate::model::{Class, Timestamp};
+use crate::model::{Class, Key, Timestamp};
 
 use super::client::{Client, no_credentials};
 use super::clock::{local_now, parse_http_date};
@@ -17,11 +18,11 @@ use super::codes::{PERMANENT, Scope, StopKind, TRANSIENT, Verdict, of_request};
 use super::credentials::Signer;
 use super::endpoint::{Place, region_of_aws_host};
 use super::error::{Context, S3Error};
-use super::sign::{Unsigned, sign};
+use super::sign::{Unsigned, is_secret, sign};
 use super::xml::{BadXml, ErrorBody, error_body};
 
 /// Ten times a page of 1,000 versions with the longest keys.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one attempt sends.
 pub(super) struct Call<'a> {
@@ -31,19 +32,31 @@ pub(super) struct Call<'a> {
     /// Encoded, parameters in the order in which they are sent.
     pub(super) query: String,
     pub(super) headers: Vec<(&'static str, String)>,
+    /// Headers whose names the caller brings: content headers and user metadata.
+    pub(super) metadata: Option<&'a BTreeMap<String, String>>,
     pub(super) body: Bytes,
+    /// The body's SHA-256 in hexadecimal, where it is known already.
+    pub(super) body_sha256: Option<String>,
+    /// Time for the whole attempt, where the client's is shorter.
+    pub(super) timeout: Option<Duration>,
+    /// The most bytes of an answer.
+    pub(super) answer_bytes_max: usize,
+    /// A good answer's body is an object's data, whatever it looks like.
+    pub(super) is_data: bool,
     /// The answer decides whether the endpoint speaks S3 at all.
     pub(super) greeting: bool,
 }
 
 impl<'a> Call<'a> {
-    /// Text of a server without the multi-factor token that the request carried.
-    pub(super) fn redact(&self, text: String) -> String {
-        let mfa = self.headers.iter().find(|(name, _)| *name == "x-amz-mfa");
-        match mfa.and_then(|(_, value)| value.rsplit(' ').next()).filter(|token| !token.is_empty()) {
-            Some(token) if text.contains(token) => text.replace(token, "***"),
-            _ => text,
+    /// Text of a server without the multi-factor token and the customer's keys that the request carried.
+    pub(super) fn redact(&self, mut text: String) -> String {
+        for (_, value) in self.headers.iter().filter(|(name, _)| is_secret(name)) {
+            let secret = value.rsplit(' ').next().unwrap_or_default();
+            if !secret.is_empty() && text.contains(secret) {
+                text = text.replace(secret, "***");
+            }
         }
+        text
     }
 
     /// A question about the bucket.
@@ -54,13 +67,18 @@ impl<'a> Call<'a> {
             method,
             query: query.into(),
             headers: Vec::new(),
+            metadata: None,
             body: Bytes::new(),
+            body_sha256: None,
+            timeout: None,
+            answer_bytes_max: BODY_BYTES_MAX,
+            is_data: false,
             greeting: false,
         }
     }
 
-    fn changes_the_bucket(&self) -> bool {
-        matches!(self.scope, Scope::Batch | Scope::Single)
+    pub(super) fn changes_the_bucket(&self) -> bool {
+        matches!(self.scope, Scope::Batch | Scope::Single | Scope::Write)
     }
 }
 
@@ -144,7 +162,8 @@ impl Client {
         let signer = self.identities.get(self.server_now()).await;
         let signer = signer.map_err(|why| no_credentials(&call.context, &why))?;
         let request = self.prepare(call, &signer)?;
-        let http = if call.scope == Scope::Listing { &self.http_of_pages } else { &self.http };
+        let is_long = call.scope == Scope::Listing || call.is_data;
+        let http = if is_long { &self.http_of_pages } else { &self.http };
         let response = http.execute(request).await;
         let response = response.map_err(|why| self.transport(call, &why))?;
         if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
@@ -167,7 +186,11 @@ impl Client {
     /// The request as it will be on the wire, signed.
     fn prepare(&self, call: &Call<'_>, signer: &Signer) -> Result<reqwest::Request, S3Error> {
         let place = self.place();
-        let key = call.context.item.map(|item| item.key.as_bytes());
+        let key = call.context.key.map(Key::as_bytes);
+        if key.is_some_and(<[u8]>::is_empty) {
+            // Its path would be the bucket's.
+            return Err(call.context.error("UnaddressableKey", "no object has an empty key", PERMANENT));
+        }
         let wire = format!("{}{}", place.origin, place.wire(key, &call.query));
         let url =
             faithful_url(&wire).map_err(|why| call.context.error("UnaddressableKey", &why, PERMANENT))?;
@@ -178,19 +201,26 @@ impl Client {
         *request.headers_mut() = headers;
         if !call.body.is_empty() {
             *request.body_mut() = Some(call.body.clone().into());
+        } else if matches!(call.method, Method::PUT | Method::POST) {
+            // AWS answers MissingContentLength without it.
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+        *request.timeout_mut() = call.timeout.map(|timeout| timeout.max(self.config.attempt_timeout));
         Ok(request)
     }
 
     async fn read_body(&self, mut response: reqwest::Response, call: &Call<'_>) -> Result<Bytes, S3Error> {
         let open = call.changes_the_bucket();
+        let bytes_max = call.answer_bytes_max;
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(BODY_BYTES_MAX));
+        // The answer to HEAD announces what it does not bring.
+        let announced = announced.filter(|_| call.method != Method::HEAD).unwrap_or(0);
+        let mut body = BytesMut::with_capacity(announced.min(bytes_max));
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_BYTES_MAX => {
-                    let message = format!("the answer is longer than {BODY_BYTES_MAX} bytes");
+                Ok(Some(chunk)) if body.len() + chunk.len() > bytes_max => {
+                    let message = format!("the answer is longer than {bytes_max} bytes");
                     let mut error = call.context.error("MalformedAnswer", &message, TRANSIENT);
                     error.details_mut().may_have_applied = open;
                     return Err(error);
@@ -248,8 +278,9 @@ impl Client {
             let error = call.context.error("NotS3", &message, Verdict::stop(StopKind::NotS3));
             return Err(answer.blame(error, false));
         }
-        let said = error_body(&answer.body);
-        if (200..300).contains(&answer.status) && said.is_none() {
+        let is_good = (200..300).contains(&answer.status);
+        let said = if is_good && call.is_data { None } else { error_body(&answer.body) };
+        if is_good && said.is_none() {
             self.accepted.store(true, Ordering::Relaxed);
             return Ok(answer);
         }
@@ -272,7 +303,7 @@ impl Client {
         };
         let error = call.context.error(&said.code, &message, verdict);
         // A code that rules the request out says that nothing happened; a server in trouble does not.
-        let open = answer.status >= 500 || answer.status < 300;
+        let open = leaves_open(&error.code, answer.status, call.scope);
         let mut error = answer.blame(error, call.changes_the_bucket() && open);
         let details = error.details_mut();
         if details.request_id.is_none() {
@@ -288,6 +319,17 @@ impl Client {
     }
 }
 
+/// Whether a refusal leaves open if the request took effect.
+fn leaves_open(code: &str, status: u16, scope: Scope) -> bool {
+    if status >= 500 || status < 300 {
+        return true;
+    }
+    // The server gave up waiting, or something else happened to the key at the same time. Deleting a named
+    // version a second time does no harm, writing does.
+    let unclear = ["RequestTimeout", "RequestTimeoutException", "ConditionalRequestConflict"].contains(&code);
+    scope == Scope::Write && (status == 408 || unclear)
+}
+
 fn signed_headers(
     call: &Call<'_>,
     place: &Place,
@@ -295,8 +337,16 @@ fn signed_headers(
     signer: &Signer,
     time: Timestamp,
 ) -> Result<HeaderMap, String> {
-    let request =
-        Unsigned { method: call.method.as_str(), url: wire, headers: &call.headers, body: &call.body };
+    let own = call.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let brought = call.metadata.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers: Vec<(&str, &str)> = own.chain(brought).collect();
+    let request = Unsigned {
+        method: call.method.as_str(),
+        url: wire,
+        headers: &headers,
+        body: &call.body,
+        body_sha256: call.body_sha256.as_deref(),
+    };
     sign(&request, &signer.identity, &place.region, time)
 }
 

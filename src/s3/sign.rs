@@ -21,8 +21,10 @@ pub(super) struct Unsigned<'a> {
     /// The whole URL, as it will be on the wire.
     pub(super) url: &'a str,
     /// Every header that is signed, besides `host` and those that signing adds.
-    pub(super) headers: &'a [(&'static str, String)],
+    pub(super) headers: &'a [(&'a str, &'a str)],
     pub(super) body: &'a [u8],
+    /// The body's SHA-256 in hexadecimal, where it is known already.
+    pub(super) body_sha256: Option<&'a str>,
 }
 
 /// All headers of a request but `host`: those given, and those of the signature.
@@ -45,21 +47,31 @@ pub(super) fn sign(
         .build()
         .map_err(|why| why.to_string())?
         .into();
-    let headers = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
-    let signable =
-        SignableRequest::new(request.method, request.url, headers, SignableBody::Bytes(request.body))
-            .map_err(|why| why.to_string())?;
+    let body = match request.body_sha256 {
+        Some(digest) => SignableBody::Precomputed(digest.to_owned()),
+        None => SignableBody::Bytes(request.body),
+    };
+    let signable = SignableRequest::new(request.method, request.url, request.headers.iter().copied(), body)
+        .map_err(|why| why.to_string())?;
     let (instructions, _) = sign_v4(signable, &params).map_err(|why| why.to_string())?.into_parts();
     let (added, _) = instructions.into_parts();
     let mut all = HeaderMap::with_capacity(request.headers.len() + added.len());
-    let given = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in given.chain(added.iter().map(|header| (header.name(), header.value()))) {
+    for (name, value) in
+        request.headers.iter().copied().chain(added.iter().map(|header| (header.name(), header.value())))
+    {
         let mut header = HeaderValue::from_str(value)
             .map_err(|_| format!("the header {name} holds a character that HTTP cannot carry"))?;
-        header.set_sensitive(matches!(name, "authorization" | "x-amz-security-token" | "x-amz-mfa"));
-        all.insert(HeaderName::from_static(name), header);
+        header.set_sensitive(is_secret(name));
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("`{}` is no name of a header", name.escape_debug()))?;
+        all.insert(name, header);
     }
     Ok(all)
+}
+
+/// Whether the value of a header must not be shown.
+pub(super) fn is_secret(name: &str) -> bool {
+    matches!(name, "authorization" | "x-amz-security-token" | "x-amz-mfa") || name.contains("customer-key")
 }
 
 #[cfg(test)]
@@ -84,6 +96,7 @@ mod tests {
             url: "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J",
             headers: &[],
             body: b"",
+            body_sha256: None,
         };
         let time = Timestamp::from_millis(1_369_353_600_000);
         let headers = sign(&request, &identity, "us-east-1", time).expect("signs");
@@ -101,8 +114,14 @@ mod tests {
     #[test]
     fn a_header_that_http_cannot_carry_is_an_error() {
         let identity: Identity = Credentials::new("a", "b", None, None, "test").into();
-        let headers = [("x-amz-mfa", "serial 12\n34".to_owned())];
-        let request = Unsigned { method: "GET", url: "https://b.example.com/", headers: &headers, body: b"" };
+        let headers = [("x-amz-mfa", "serial 12\n34")];
+        let request = Unsigned {
+            method: "GET",
+            url: "https://b.example.com/",
+            headers: &headers,
+            body: b"",
+            body_sha256: None,
+        };
         let why = sign(&request, &identity, "r", Timestamp::from_millis(0)).expect_err("refused");
         assert!(!why.contains("34"), "{why}");
     }

@@ -256,6 +256,21 @@ fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<char, BadXml> 
     }
 }
 
+/// Reads a whole document with this root.
+pub(super) fn read_document<'a, T>(
+    body: &'a [u8],
+    root: &'static str,
+    read: impl FnOnce(&mut Document<'a>) -> Result<T, BadXml>,
+) -> Result<T, BadXml> {
+    let mut document = Document::open(body)?;
+    if document.root() != root {
+        return Err(BadXml(format!("the root element is not {root}").into()));
+    }
+    let value = read(&mut document)?;
+    document.end()?;
+    Ok(value)
+}
+
 /// Puts the text of the child just opened into its slot; a second one makes the document void.
 pub(super) fn once<'a>(
     slot: &mut Option<Cow<'a, str>>,

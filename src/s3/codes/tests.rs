@@ -26,6 +26,7 @@ const EXPECTED: &str = "
 InternalError 500 R R R
 RequestTimeout 400 R R R
 RequestTimeoutException 400 R R R
+GlacierExpeditedRetrievalNotAvailable 503 R R R
 ServiceUnavailable 503 T T T
 SlowDown 503 T T T
 OperationAborted 409 R R R
@@ -113,7 +114,7 @@ MissingSecurityElement 400 J J P
 InvalidAddressingHeader 400 J J P
 UnexpectedContent 400 J J P
 AuthorizationQueryParametersError 400 J J P
-AmbiguousGrantByEmailAddress 400 J J P
+AmbiguousGrantByEmailAddress 400 P P P
 BucketAlreadyExists 409 J J P
 BucketAlreadyOwnedByYou 409 J J P
 BucketNotEmpty 409 J J P
@@ -124,7 +125,7 @@ InvalidLocationConstraint 400 J J P
 InvalidPolicyDocument 400 J J P
 InvalidSOAPRequest 400 J J P
 InvalidTargetBucketForLogging 400 J J P
-MalformedACLError 400 J J P
+MalformedACLError 400 P P P
 MalformedPOSTRequest 400 J J P
 MaxPostPreDataLengthExceededError 400 J J P
 MissingAttachment 400 J J P
@@ -134,8 +135,10 @@ NoSuchLifecycleConfiguration 404 J J P
 RequestIsNotMultiPartContent 400 J J P
 RequestTorrentOfBucketError 400 J J P
 TooManyBuckets 400 J J P
-UnresolvableGrantByEmailAddress 400 J J P
+UnresolvableGrantByEmailAddress 400 P P P
 UserKeyMustBeSpecified 400 J J P
+AccessControlListNotSupported 400 P P P
+NoSuchTagSet 404 P P P
 NeverHeardOf 400 P P P
 NeverHeardOf 403 P P P
 NeverHeardOf 404 P P P

@@ -70,7 +70,8 @@ fn a_tls_error_is_found_however_often_it_is_wrapped() {
 
 #[test]
 fn a_token_that_a_server_repeats_is_taken_out() {
-    let context = Context { operation: crate::s3::Operation::DeleteObjects, bucket: "b", item: None };
+    let operation = crate::s3::Operation::DeleteObjects;
+    let context = Context { operation, bucket: "b", key: None, version_id: None };
     let mut call = Call::ask(context, Method::POST, "delete=");
     call.headers.push(("x-amz-mfa", "arn:device 918273".into()));
     assert_eq!(call.redact("bad token 918273 of arn:device".into()), "bad token *** of arn:device");
