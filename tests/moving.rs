@@ -73,10 +73,14 @@ fn check_moved(world: &World, before: &[Version]) {
 fn check_audit(world: &World, before: &[Version], after: &[Version]) {
     let lines = world.audit();
     assert_eq!(lines.len(), before.len(), "one line for each version");
-    let source: BTreeMap<_, _> =
-        before.iter().map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version)).collect();
-    let copies: BTreeMap<_, _> =
-        after.iter().map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version)).collect();
+    let source: BTreeMap<_, _> = before
+        .iter()
+        .map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version))
+        .collect();
+    let copies: BTreeMap<_, _> = after
+        .iter()
+        .map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version))
+        .collect();
     let mut used = BTreeSet::new();
     for line in &lines {
         assert!(matches!(&*line.outcome, "done" | "gone"), "{line:?}");
@@ -204,7 +208,8 @@ fn servers_with_habits_of_their_own_get_the_same_story() {
             assert_eq!(stories(&there(&world, DESTINATION)), stories(&before), "{what}");
         } else {
             let mut wanted = stories(&before);
-            let is_twice = |a: &(Kind, u64, String), b: &(Kind, u64, String)| a.0 == Kind::DeleteMarker && a == b;
+            let is_twice =
+                |a: &(Kind, u64, String), b: &(Kind, u64, String)| a.0 == Kind::DeleteMarker && a == b;
             wanted.values_mut().for_each(|story| story.dedup_by(|a, b| is_twice(a, b)));
             assert_eq!(stories(&there(&world, DESTINATION)), wanted, "{what}");
         }
@@ -242,7 +247,8 @@ fn kills_and_faults_together_double_and_lose_nothing() {
         |text| text.parse().unwrap(),
     );
     println!("S3SWEEP_SEED={seed}");
-    let latency = |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 50, sigma: 0.3 };
+    let latency =
+        |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, per_key_us: 50, sigma: 0.3 };
     let faults = Faults {
         latency: vec![latency(Operation::CopyObject, 12), latency(Operation::DeleteObjects, 20)],
         seed,

@@ -13,8 +13,8 @@ use crate::model::{Batch, Key, Timestamp};
 use super::Ending;
 use super::budget::Grant;
 use super::context::{Context, locked};
+use super::mover::is_chain;
 use super::stop::Level;
-use super::worker::is_chain;
 
 /// Batches claimed at a time: enough that a worker rarely waits for the checkpoint.
 const CLAIM_MAX: usize = 16;

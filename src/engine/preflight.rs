@@ -112,7 +112,8 @@ pub(super) fn check_destination(
 ) -> Result<(), Ending> {
     let settings = &transfer.settings;
     let is_single = settings.history == History::Current || settings.key.is_by_version();
-    let refuse = |why: &str| Err(Ending::Usage(format!("bucket {bucket}, where copies go: {why}. Nothing was done")));
+    let refuse =
+        |why: &str| Err(Ending::Usage(format!("bucket {bucket}, where copies go: {why}. Nothing was done")));
     if versioning != VersioningStatus::Enabled && !is_single {
         return refuse(&format!(
             "its versioning is {}, and a history would be reduced to one version; enable versioning there, or \

@@ -115,7 +115,8 @@ fn pace_of(limits: &Limits) -> PaceSettings {
 }
 
 async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
-    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, confirm } = session;
+    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, confirm } =
+        session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
     let mut lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
         LockError::Held { .. } => Ending::Locked(error.to_string()),
@@ -203,7 +204,12 @@ async fn sides_of(
         });
         match &caller {
             Some(caller) => look_at_destination(caller, transfer).await?,
-            None => preflight::check_destination(source.client.bucket(), facts.versioning, facts.object_lock, transfer)?,
+            None => preflight::check_destination(
+                source.client.bucket(),
+                facts.versioning,
+                facts.object_lock,
+                transfer,
+            )?,
         }
         sides.push(Some(Arc::new(Side::new(transfer, caller, destination.server_can_copy)?)));
     }

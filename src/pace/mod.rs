@@ -93,7 +93,8 @@ impl Pace {
     /// The pace that a user wants.
     pub fn new(settings: &PaceSettings) -> Self {
         let ceiling = |per_second: Option<u32>| per_second.map(|rate| Arc::new(Ceiling::new(rate)));
-        let kib = settings.bytes_per_second.map(|bytes| u32::try_from((bytes >> 10).max(1)).unwrap_or(u32::MAX));
+        let kib =
+            settings.bytes_per_second.map(|bytes| u32::try_from((bytes >> 10).max(1)).unwrap_or(u32::MAX));
         Self {
             versions: ceiling(settings.versions_per_second),
             requests: ceiling(settings.requests_per_second),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AclSource, ChecksumKind, CopyItem, CopySettings, CustomerKeyBytes, Encryption, LockSource, MetadataSource,
-    RetentionMode, TagSource, Timestamp,
+    AclSource, ChecksumKind, CopyItem, CopySettings, CustomerKeyBytes, Encryption, LockSource,
+    MetadataSource, RetentionMode, TagSource, Timestamp,
 };
 use crate::s3::{Attributes, ObjectHead};
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use crate::checkpoint::{ChainBase, Step, StepState};
 use crate::job::Transfer;
-use crate::model::{
-    Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version,
-};
+use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version};
 use crate::rules::{KeyOrder, Sequenced, sequence};
 use crate::s3::{ListVersions, Operation, S3Error};
 
@@ -150,7 +148,9 @@ impl Chain {
     /// Goes from where it stands to its end.
     pub(super) async fn run(mut self) -> ChainEnd {
         let halt = match self.try_run().await {
-            Ok(()) => return ChainEnd::Whole(self.copies().into_iter().rev().map(|(_, copied)| copied).collect()),
+            Ok(()) => {
+                return ChainEnd::Whole(self.copies().into_iter().rev().map(|(_, copied)| copied).collect());
+            }
             Err(halt) => halt,
         };
         match halt {
@@ -203,7 +203,8 @@ impl Chain {
         };
         let mut adopted = Vec::new();
         if in_place || self.transfer()?.settings.if_exists == IfExists::Append {
-            self.base_etag = newest.as_ref().and_then(|newest| newest.etag.as_ref()).map(|etag| etag.as_str().into());
+            self.base_etag =
+                newest.as_ref().and_then(|newest| newest.etag.as_ref()).map(|etag| etag.as_str().into());
         }
         match (&newest, self.transfer()?.settings.if_exists) {
             (None, _) => {}
@@ -281,7 +282,8 @@ impl Chain {
     /// predecessor tell neighbours of equal content not apart.
     fn is_ambiguous(&self) -> bool {
         let (step, next) = (self.done.len(), self.wanted(self.done.len()));
-        let same_as_before = step > 0 && history::bare(self.wanted(step - 1).etag) == history::bare(next.etag);
+        let same_as_before =
+            step > 0 && history::bare(self.wanted(step - 1).etag) == history::bare(next.etag);
         same_as_before || next.kind == Kind::DeleteMarker || !self.side.sends_conditions()
     }
 
@@ -304,8 +306,7 @@ impl Chain {
 
     async fn commit_step(&mut self, written: Written) -> Result<(), Halt> {
         let item = self.item(self.done.len());
-        let state =
-            StepState::Copied { version_id: written.version_id.clone(), etag: written.etag.clone() };
+        let state = StepState::Copied { version_id: written.version_id.clone(), etag: written.etag.clone() };
         let step = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
         self.committed(self.ctx.checkpoint.put_step(self.batch_id(), step).await)?;
         self.done.push(written);
@@ -313,7 +314,10 @@ impl Chain {
         Ok(())
     }
 
-    pub(super) fn committed(&self, result: Result<(), crate::checkpoint::CheckpointError>) -> Result<(), Halt> {
+    pub(super) fn committed(
+        &self,
+        result: Result<(), crate::checkpoint::CheckpointError>,
+    ) -> Result<(), Halt> {
         result.map_err(|error| {
             self.ctx.checkpoint_failed(&error);
             Halt::Stopped
@@ -342,7 +346,9 @@ impl Chain {
             };
             let caller = self.destination();
             let page = caller
-                .call_other(Operation::ListObjectVersions, &self.ctx.stop, || caller.client.list_versions(&request))
+                .call_other(Operation::ListObjectVersions, &self.ctx.stop, || {
+                    caller.client.list_versions(&request)
+                })
                 .await;
             let page = self.answered(page)?;
             let is_behind = page.versions.iter().any(|version| version.key != self.target);

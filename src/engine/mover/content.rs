@@ -48,7 +48,10 @@ impl Chain {
         let size = self.item(step).size;
         let copy = self.head_of_copy(written).await?;
         if copy.size != size {
-            return Err(Halt::failed("ContentDiffers", format!("the copy has {} bytes, not {size}", copy.size)));
+            return Err(Halt::failed(
+                "ContentDiffers",
+                format!("the copy has {} bytes, not {size}", copy.size),
+            ));
         }
         let mut from = 0;
         while from < size {
@@ -156,7 +159,11 @@ mod tests {
         let full = |value| Some((value, true));
         assert_eq!(judge(head(5, "a", full("x")), head(5, "b", full("x"))), Verdict::Equal);
         assert!(matches!(judge(head(5, "a", full("x")), head(5, "b", full("y"))), Verdict::Different(_)));
-        assert_eq!(judge(head(5, "a", full("x")), head(5, "b", Some(("x", false)))), Verdict::Open, "of its parts");
+        assert_eq!(
+            judge(head(5, "a", full("x")), head(5, "b", Some(("x", false)))),
+            Verdict::Open,
+            "of its parts"
+        );
         assert!(matches!(judge(head(5, "a", full("x")), head(6, "a", full("x"))), Verdict::Different(_)));
     }
 }

@@ -61,15 +61,20 @@ pub(super) fn settle(
             }
             ChainEnd::Parked(archived) => {
                 for at in places {
-                    let reason =
-                        if archived.contains(&at) { SkipReason::NeedsRestore } else { SkipReason::ChainBroken };
+                    let reason = if archived.contains(&at) {
+                        SkipReason::NeedsRestore
+                    } else {
+                        SkipReason::ChainBroken
+                    };
                     book.record(at, Outcome::Skipped(reason), None, None);
                 }
             }
             ChainEnd::Again { code, message, .. } => match next {
                 Durable::GiveUp => {
-                    let message =
-                        format!("given up after {} s; last error: {code} {message}", patience.give_up_after.as_secs());
+                    let message = format!(
+                        "given up after {} s; last error: {code} {message}",
+                        patience.give_up_after.as_secs()
+                    );
                     let failure = Failure { code: "GaveUp".into(), message: message.trim_end().into() };
                     let oldest = places.end - 1;
                     book.broken(places, oldest, failure, None, Vec::new());
@@ -111,7 +116,8 @@ impl Book<'_> {
         mut copied: Vec<(usize, Copied)>,
     ) {
         for at in places {
-            let copy = copied.iter().position(|(place, _)| *place == at).map(|found| copied.swap_remove(found).1);
+            let copy =
+                copied.iter().position(|(place, _)| *place == at).map(|found| copied.swap_remove(found).1);
             if at == failed_at {
                 self.record(at, Outcome::Failed(failure.clone()), request_id.clone(), copy);
             } else {

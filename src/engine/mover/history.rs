@@ -88,8 +88,7 @@ fn is_of(done: &[Written], entry: &Version) -> bool {
 fn missing<'a>(base: &ChainBase, done: &'a [Written], fresh: &[Sequenced]) -> Option<&'a VersionId> {
     // A server that makes no second marker upon a marker names the one that stands there.
     let counts = |written: &&Written| base.newest.as_ref() != Some(&written.version_id);
-    let is_there =
-        |written: &&Written| fresh.iter().any(|entry| entry.version.id == written.version_id);
+    let is_there = |written: &&Written| fresh.iter().any(|entry| entry.version.id == written.version_id);
     done.iter().filter(counts).find(|written| !is_there(written)).map(|written| &written.version_id)
 }
 
@@ -113,10 +112,15 @@ pub(super) fn verify(
     }
     let mut places = Vec::with_capacity(fresh.len());
     for entry in fresh {
-        let Some(at) = done.iter().position(|written| written.version_id == entry.version.id) else { continue };
+        let Some(at) = done.iter().position(|written| written.version_id == entry.version.id) else {
+            continue;
+        };
         let (wanted, written) = history[at];
         if !fits(&entry.version, wanted) {
-            return Err(format!("the copy {} has {} bytes, not {}", entry.version.id, entry.version.size, wanted.size));
+            return Err(format!(
+                "the copy {} has {} bytes, not {}",
+                entry.version.id, entry.version.size, wanted.size
+            ));
         }
         let etag = entry.version.etag.as_ref().map_or("", |etag| etag.as_str());
         if !written.etag.is_empty() && !etag.is_empty() && bare(etag) != bare(&written.etag) {
@@ -124,9 +128,9 @@ pub(super) fn verify(
         }
         places.push((at, entry.order));
     }
-    let is_sorted = places.windows(2).all(|pair| {
-        pair[0].0 > pair[1].0 || pair.iter().any(|(_, order)| *order != Order::Known)
-    });
+    let is_sorted = places
+        .windows(2)
+        .all(|pair| pair[0].0 > pair[1].0 || pair.iter().any(|(_, order)| *order != Order::Known));
     if !is_sorted {
         return Err("the copies are not in their order".into());
     }

@@ -97,7 +97,9 @@ fn chains_of(items: &[Item], target: impl Fn(&Item) -> Key) -> Vec<(Key, Range<u
     for (at, item) in items.iter().enumerate() {
         let key = target(item);
         match chains.last_mut() {
-            Some((last, places)) if *last == key && items[places.start].key == item.key => places.end = at + 1,
+            Some((last, places)) if *last == key && items[places.start].key == item.key => {
+                places.end = at + 1
+            }
             _ => chains.push((key, at..at + 1)),
         }
     }
@@ -123,7 +125,8 @@ impl Known {
 pub(super) async fn process(ctx: &Arc<Context>, work: Work) {
     let Work { batch, granted, .. } = work;
     let id = batch.id;
-    let (Some(side), Some(transfer)) = (ctx.mover.side(batch.action), transfer_of(&ctx.job, batch.action)) else {
+    let (Some(side), Some(transfer)) = (ctx.mover.side(batch.action), transfer_of(&ctx.job, batch.action))
+    else {
         return ctx.stop.abort(Ending::Checkpoint(format!("batch {id} copies, its action does not")));
     };
     let mut known = match ctx.checkpoint.chains(id).await {

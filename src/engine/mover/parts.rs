@@ -28,9 +28,7 @@ const PARTS_AT_ONCE: usize = 8;
 pub(super) fn layout(size: u64, part_bytes: u64) -> Vec<(u32, u64, u64)> {
     let part_bytes = part_bytes.max(1);
     let count = size.div_ceil(part_bytes).max(1);
-    (0..count)
-        .map(|n| (n as u32 + 1, n * part_bytes, size.min((n + 1) * part_bytes)))
-        .collect()
+    (0..count).map(|n| (n as u32 + 1, n * part_bytes, size.min((n + 1) * part_bytes))).collect()
 }
 
 /// The size of parts where the layout is free: whole MiB, few enough of them.
@@ -56,7 +54,8 @@ impl Chain {
         let facts = self.facts(step, true).await?;
         let given = self.given(step, &facts, false)?;
         let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PART_BYTES);
-        let part_bytes = self.layout_of_source(step).await?.unwrap_or(part_bytes(self.item(step).size, wanted));
+        let part_bytes =
+            self.layout_of_source(step).await?.unwrap_or(part_bytes(self.item(step).size, wanted));
         let (upload, part_bytes, there) = self.open_upload(step, &given, part_bytes).await?;
         let copied = self.copy_parts(step, &given, &upload, part_bytes, there).await;
         let parts = match copied {
@@ -104,7 +103,9 @@ impl Chain {
         if let Some((upload, part_bytes)) = self.upload.clone() {
             let caller = self.destination();
             let parts = caller
-                .call_other(Operation::ListParts, &self.ctx.stop, || caller.client.list_parts(&self.target, &upload))
+                .call_other(Operation::ListParts, &self.ctx.stop, || {
+                    caller.client.list_parts(&self.target, &upload)
+                })
                 .await;
             if let Some(parts) = self.answered(parts)? {
                 return Ok((upload, part_bytes, parts));
@@ -183,9 +184,13 @@ impl Chain {
             let load = Load::Write { versions: 1, apart: false };
             let range = Some((from, until));
             let written = caller
-                .call_weighed(Operation::UploadPartCopy, load, Some(&ctx.stop), |_| 0, || {
-                    caller.client.upload_part_copy(&origin, range, &target, &upload, number, &attributes)
-                })
+                .call_weighed(
+                    Operation::UploadPartCopy,
+                    load,
+                    Some(&ctx.stop),
+                    |_| 0,
+                    || caller.client.upload_part_copy(&origin, range, &target, &upload, number, &attributes),
+                )
                 .await?;
             let size = until - from;
             Ok(written.map(|PartWritten { etag, checksum }| Part { number, etag, size, checksum }))

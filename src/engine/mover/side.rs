@@ -79,7 +79,9 @@ impl Side {
     /// The server does not understand conditions; the destination is looked at instead.
     pub(super) fn drop_conditions(&self) {
         if self.conditions.swap(false, Ordering::Relaxed) {
-            tracing::warn!("the destination knows no conditional writes: it is looked at before each repetition");
+            tracing::warn!(
+                "the destination knows no conditional writes: it is looked at before each repetition"
+            );
         }
     }
 
@@ -93,18 +95,20 @@ impl Side {
 fn read_key(source: &CustomerKey) -> Result<CustomerKeyBytes, Ending> {
     let (name, bytes) = match source {
         CustomerKey::Environment(name) => {
-            let value = std::env::var(name)
-                .map_err(|_| Ending::Usage(format!("the environment variable {name} with a customer's key is not set")))?;
+            let value = std::env::var(name).map_err(|_| {
+                Ending::Usage(format!("the environment variable {name} with a customer's key is not set"))
+            })?;
             (format!("the environment variable {name}"), value.into_bytes())
         }
         CustomerKey::File(path) => {
             let name = path.display().to_string();
-            let bytes =
-                std::fs::read(path).map_err(|error| Ending::Usage(format!("the customer's key {name}: {error}")))?;
+            let bytes = std::fs::read(path)
+                .map_err(|error| Ending::Usage(format!("the customer's key {name}: {error}")))?;
             (name, bytes)
         }
     };
-    key_of(&bytes).ok_or_else(|| Ending::Usage(format!("{name} holds no key of 32 bytes, plain or in Base64")))
+    key_of(&bytes)
+        .ok_or_else(|| Ending::Usage(format!("{name} holds no key of 32 bytes, plain or in Base64")))
 }
 
 fn key_of(bytes: &[u8]) -> Option<CustomerKeyBytes> {

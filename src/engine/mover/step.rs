@@ -210,12 +210,19 @@ impl Chain {
             None if is_marker => self
                 .marker_before(step)
                 .ok_or_else(|| Halt::failed("NoMarker", "the destination made no delete marker")),
-            None => Err(Halt::Again("NotThere".into(), "the copy was confirmed and is not listed".into(), None)),
+            None => {
+                Err(Halt::Again("NotThere".into(), "the copy was confirmed and is not listed".into(), None))
+            }
         }
     }
 
     /// Compares a copy with its source and gives it what no copying request carries.
-    pub(super) async fn finish(&self, step: usize, written: Written, is_proven: bool) -> Result<Written, Halt> {
+    pub(super) async fn finish(
+        &self,
+        step: usize,
+        written: Written,
+        is_proven: bool,
+    ) -> Result<Written, Halt> {
         if self.item(step).kind == Kind::DeleteMarker {
             return Ok(written);
         }
@@ -241,9 +248,8 @@ impl Chain {
     /// Before anything is copied: archived versions must be restored first. All of a chain's are asked for
     /// at once, so that one later run can finish it.
     pub(super) async fn check_archive(&self) -> Result<(), Halt> {
-        let is_archived = |step: &usize| {
-            self.copy_item(*step).is_some_and(|copy| ARCHIVED.contains(&&*copy.storage_class))
-        };
+        let is_archived =
+            |step: &usize| self.copy_item(*step).is_some_and(|copy| ARCHIVED.contains(&&*copy.storage_class));
         let mut waits = false;
         for step in (0..self.len()).filter(is_archived) {
             waits |= !self.is_restored(step).await?;
@@ -296,5 +302,6 @@ impl Chain {
 /// Whether the destination must be looked at: the write may have been carried out, or another attempt of it
 /// may have, which is what makes a condition fail.
 fn is_open(error: &S3Error) -> bool {
-    error.may_have_applied || matches!(&*error.code, "PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchUpload")
+    error.may_have_applied
+        || matches!(&*error.code, "PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchUpload")
 }

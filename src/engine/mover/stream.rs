@@ -45,7 +45,12 @@ impl Chain {
         }
     }
 
-    async fn stream_whole(&mut self, step: usize, facts: &SourceFacts, given: &Given) -> Result<Written, Halt> {
+    async fn stream_whole(
+        &mut self,
+        step: usize,
+        facts: &SourceFacts,
+        given: &Given,
+    ) -> Result<Written, Halt> {
         let ctx = Arc::clone(&self.ctx);
         // Let go of before the copy is compared, which may need room of its own.
         let held = ctx.mover.hold(self.item(step).size).await;
@@ -147,7 +152,8 @@ impl Chain {
 
     async fn read_part(&self, step: usize, from: u64, until: u64) -> Result<HeldPart, Halt> {
         let mib = u32::try_from((until - from).div_ceil(super::MIB).max(1)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.ctx.mover.memory).acquire_many_owned(mib.min(self.ctx.mover.memory_mib)).await;
+        let room =
+            Arc::clone(&self.ctx.mover.memory).acquire_many_owned(mib.min(self.ctx.mover.memory_mib)).await;
         // It is never closed.
         let room = room.map_err(|_| Halt::Stopped)?;
         let data = self.read_source(step, from, until).await?;
@@ -169,9 +175,13 @@ impl Chain {
             let load = Load::Write { versions: 1, apart: false };
             let size = part.data.len() as u64;
             let written = caller
-                .call_weighed(Operation::UploadPart, load, Some(&ctx.stop), |_| 0, || {
-                    caller.client.upload_part(&target, &upload, number, part.data.clone(), &attributes)
-                })
+                .call_weighed(
+                    Operation::UploadPart,
+                    load,
+                    Some(&ctx.stop),
+                    |_| 0,
+                    || caller.client.upload_part(&target, &upload, number, part.data.clone(), &attributes),
+                )
                 .await?;
             Ok(written.map(|PartWritten { etag, checksum }| Part { number, etag, size, checksum }))
         }

@@ -30,7 +30,11 @@ fn batch() -> Batch {
 }
 
 fn copied(at: usize) -> Copied {
-    Copied { key: Key::from("d"), version_id: VersionId::new(format!("d{at}")).unwrap(), etag: "\"e\"".into() }
+    Copied {
+        key: Key::from("d"),
+        version_id: VersionId::new(format!("d{at}")).unwrap(),
+        etag: "\"e\"".into(),
+    }
 }
 
 fn settled(batch: &Batch, removes_source: bool, ends: [ChainEnd; 2]) -> Settled {
@@ -98,7 +102,13 @@ fn a_broken_chain_fails_where_it_broke_and_nothing_of_it_is_deleted() {
     let settled = settled(&batch, true, [broken, whole(3..5)]);
     assert_eq!(
         told(&batch, &settled),
-        ["skipped chain-broken", "failed AccessDenied", "skipped chain-broken as d2", "moved as d3", "moved as d4"]
+        [
+            "skipped chain-broken",
+            "failed AccessDenied",
+            "skipped chain-broken as d2",
+            "moved as d3",
+            "moved as d4"
+        ]
     );
 }
 
@@ -116,10 +126,18 @@ fn an_open_chain_comes_again_and_is_given_up_by_time() {
     let settled_now = settled(&batch, true, [ChainEnd::Untouched, again()]);
     assert_eq!(told(&batch, &settled_now), ["remains"; 5]);
     assert_eq!(settled_now.settlement.maybe_sent, 2);
-    assert_eq!(settled_now.settlement.remaining[0].key, Key::from("b"), "what may have been sent comes first");
+    assert_eq!(
+        settled_now.settlement.remaining[0].key,
+        Key::from("b"),
+        "what may have been sent comes first"
+    );
     assert!(settled_now.settlement.retry.is_some_and(|retry| retry.first_attempt == NOW));
     batch.first_attempt = Some(NOW.minus(GIVE_UP_AFTER));
     let given_up = settled(&batch, true, [again(), whole(3..5)]);
     let told = told(&batch, &given_up);
-    assert_eq!(told[..3], ["skipped chain-broken", "skipped chain-broken", "failed GaveUp"], "the oldest is named");
+    assert_eq!(
+        told[..3],
+        ["skipped chain-broken", "skipped chain-broken", "failed GaveUp"],
+        "the oldest is named"
+    );
 }
