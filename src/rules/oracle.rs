@@ -28,11 +28,12 @@ fn judge_key(rules: &Rules, entries: &[&Version]) -> Judged {
     let survivors: Vec<&Version> = elders
         .iter()
         .map(|at| entries[*at])
-        .filter(|entry| matches!(judged[&name(entry)], Decision::Keep(_)))
+        // What is copied stays where it is.
+        .filter(|entry| matches!(judged[&name(entry)], Decision::Keep(_) | Decision::Copy { .. }))
         .collect();
-    let any_selected = survivors.len() < elders.len();
+    let any_goes = survivors.len() < elders.len();
     if let Some(at) = entries.iter().position(|entry| entry.is_latest) {
-        let mut decision = judge_entry(rules, entries, at, survivors.is_empty(), any_selected);
+        let mut decision = judge_entry(rules, entries, at, survivors.is_empty(), any_goes);
         let resurrects = survivors.first().is_some_and(|newest| newest.kind == Kind::Version);
         if let Decision::Act { rule, .. } = decision
             && resurrects

@@ -142,6 +142,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     let verdict = prop_oneof![
         1 => Just(Verdict::Keep),
         3 => (0..2_u16).prop_map(|action| Verdict::Act(ActionId(action))),
+        1 => (2..4_u16).prop_map(|action| Verdict::Copy(ActionId(action))),
     ];
     let rule = (conditions(), verdict).prop_map(|(conditions, verdict)| Rule {
         name: String::new(),
@@ -301,7 +302,7 @@ proptest! {
             for entry in orders[0].iter().filter(|entry| !entry.is_latest) {
                 let id = (entry.key.clone(), entry.id.clone());
                 let same = answers.iter().all(|answer| answer[&id] == answers[0][&id]);
-                let selecting = answers.iter().any(|answer| matches!(answer[&id], Decision::Act { .. }));
+                let selecting = answers.iter().any(|answer| !matches!(answer[&id], Decision::Keep(_)));
                 let is_ambiguous = matches!(decided[&id], Decision::Keep(KeepReason::Ambiguous(_)));
                 if same {
                     prop_assert_eq!(decided[&id], answers[0][&id]);
@@ -338,12 +339,14 @@ proptest! {
         let truth = judge(&rules, &bucket);
         let decided = as_map(out.clone());
         for one in out {
-            if !matches!(one.decision, Decision::Act { .. }) { continue }
+            if matches!(one.decision, Decision::Keep(_)) { continue }
             let id = (one.version.key.clone(), one.version.id.clone());
-            if one.version.is_latest {
+            if one.version.is_latest && matches!(one.decision, Decision::Copy { .. }) {
+                continue; // It stays, so nothing comes to light.
+            } else if one.version.is_latest {
                 let survivor = bucket.iter().find(|e| {
                     e.key == one.version.key && !e.is_latest
-                        && matches!(decided[&(e.key.clone(), e.id.clone())], Decision::Keep(_))
+                        && !matches!(decided[&(e.key.clone(), e.id.clone())], Decision::Act { .. })
                 });
                 if is_trusted && !rules.policy.allow_promotion {
                     prop_assert!(survivor.is_none_or(|survivor| survivor.kind == Kind::DeleteMarker));

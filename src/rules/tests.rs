@@ -471,3 +471,36 @@ fn a_range_excludes_its_start_and_includes_its_end() {
     let open = |key: &str| within(&Key::from(key), &Key::from("p/"), None, None);
     assert_eq!([open("p"), open("p/"), open("p0")], [Place::Before, Place::Inside, Place::Beyond]);
 }
+
+#[test]
+fn what_is_copied_stays_and_counts_as_what_lies_beneath() {
+    let copy = (state(State::Noncurrent), Verdict::Copy(ActionId(1)));
+    let delete_current = (state(State::Current), Verdict::Act(ActionId(0)));
+    let rules = rules_of(vec![copy, delete_current]);
+    let key = || vec![latest(version("k", "new", days_ago(1))), version("k", "old", days_ago(2))];
+    assert_eq!(decide(&rules, key()), words(&[("old", "copy"), ("new", "promotion")]));
+    let orphans = rules_of(vec![
+        (state(State::Noncurrent), Verdict::Copy(ActionId(1))),
+        (state(State::OrphanMarker), Verdict::Act(ActionId(0))),
+    ]);
+    let hidden = vec![latest(marker("k", "m", days_ago(1))), version("k", "v", days_ago(2))];
+    assert_eq!(decide(&orphans, hidden), words(&[("v", "copy"), ("m", "no-rule")]));
+}
+
+#[test]
+fn a_copied_latest_brings_nothing_to_light() {
+    let rules = rules_of(vec![(state(State::Current), Verdict::Copy(ActionId(0)))]);
+    let key = vec![latest(version("k", "new", days_ago(1))), version("k", "old", days_ago(2))];
+    assert_eq!(decide(&rules, key), words(&[("old", "no-rule"), ("new", "copy")]));
+}
+
+#[test]
+fn texts_are_asked_for_where_something_is_copied() {
+    let mut rules = rules_of(vec![(state(State::Current), Verdict::Copy(ActionId(1)))]);
+    rules.histories = vec![None, None];
+    assert!(!rules.need_texts());
+    rules.histories[1] = Some(crate::model::History::Selected);
+    assert!(rules.need_texts());
+    assert_eq!(rules.history(ActionId(1)), Some(crate::model::History::Selected));
+    assert_eq!((rules.history(ActionId(0)), rules.history(ActionId(9))), (None, None));
+}

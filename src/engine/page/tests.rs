@@ -9,6 +9,8 @@ use crate::checkpoint::{NewBatch, NewRange};
 use crate::model::{Kind, Phase, VersionId};
 use crate::rules::{Conditions, KeyOrder, NullVersions, Policy, Rule, State, Verdict};
 
+mod chains;
+
 const DAY_MS: i64 = 86_400_000;
 
 fn rules(states: Vec<State>, beyond_newest: Option<u64>, allow_promotion: bool) -> Rules {
