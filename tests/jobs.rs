@@ -7,8 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use s3sweep::job::{self, Action, Audit, Endpoint, Job};
-use s3sweep::model::{ActionId, DeleteOptions, Key, Kind, RuleId, Timestamp, Version, VersionId};
+use s3sweep::job::{self, Action, Audit, Endpoint, Job, Transfer};
+use s3sweep::model::{
+    ActionId, ChecksumKind, DeleteOptions, History, IfExists, Key, Kind, Requirement, RuleId, Timestamp,
+    Verify, Version, VersionId,
+};
 use s3sweep::rules::{Decision, KeyFold, NullVersions, Policy, Rules, Sequenced, State, Verdict};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,7 +37,11 @@ fn selected(job: &Job, key: &str, entries: &[(&str, Kind, u32, u64)]) -> Vec<(St
             null_versions: NullVersions::Refuse,
             suspended: false,
         },
-        histories: Vec::new(),
+        histories: job
+            .actions
+            .iter()
+            .map(|action| action.transfer().map(|transfer| transfer.settings.history))
+            .collect(),
     };
     let mut fold = KeyFold::default();
     let mut decided = Vec::new();
@@ -53,12 +60,26 @@ fn selected(job: &Job, key: &str, entries: &[(&str, Kind, u32, u64)]) -> Vec<(St
     }
     fold.finish(&rules, &mut decided);
     let name = |RuleId(index): RuleId| job.rules[usize::from(index)].name.clone();
-    let act = |decision| if let Decision::Act { rule, .. } = decision { Some(name(rule)) } else { None };
+    let act = |decision| match decision {
+        Decision::Act { rule, .. } | Decision::Copy { rule, .. } => Some(name(rule)),
+        Decision::Keep(_) => None,
+    };
     decided.iter().filter_map(|d| Some((d.version.id.to_string(), act(d.decision)?))).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(id, rule)| ((*id).to_owned(), (*rule).to_owned())).collect()
+}
+
+/// The one action of a job that copies or moves, and the key of the copy of a version.
+fn transfer(job: &Job) -> (&Transfer, impl Fn(&str) -> String) {
+    let [Action::Transfer(transfer)] = &job.actions[..] else { unreachable!("{:?}", job.actions) };
+    let render = |key: &str| {
+        let (id, at) = (VersionId::new("v").unwrap(), Timestamp::from_millis(0));
+        let key = transfer.settings.key.render(&Key::from(key), &id, at, &job.scope.prefixes);
+        key.as_str().unwrap().to_owned()
+    };
+    (transfer, render)
 }
 
 #[test]
@@ -67,11 +88,15 @@ fn every_file_is_tested_here() {
     let found: BTreeSet<String> =
         fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let tested = [
+        "change-storage-class.yaml",
+        "copy-to-other-endpoint.yaml",
         "empty-bucket.yaml",
+        "move-to-archive.yaml",
         "noncurrent-30d-keep-3.yaml",
         "orphan-markers.yaml",
         "protect-prefix.yaml",
         "quickstart.yaml",
+        "rename-prefix.yaml",
     ];
     assert_eq!(found.into_iter().collect::<Vec<_>>(), tested);
 }
@@ -154,4 +179,85 @@ fn what_is_protected_is_out_of_reach() {
     assert_eq!(selected(&job, "tmp/manifest.json", &entries), []);
     assert_eq!(selected(&job, "logs/x", &entries), pairs(&[("b", "large-old-versions")]));
     assert_eq!(selected(&job, "tmp/x", &entries), pairs(&[("b", "tmp"), ("c", "tmp"), ("a", "tmp")]));
+}
+
+#[test]
+fn old_versions_go_to_the_archive_with_their_markers() {
+    use Kind::{DeleteMarker as M, Version as V};
+    let job = load("move-to-archive.yaml");
+    let (to, key) = transfer(&job);
+    assert_eq!(job.rules[1].verdict, Verdict::Act(ActionId(0)));
+    assert_eq!(to.removes_source, Some(DeleteOptions::default()));
+    assert_eq!((&*to.to.name, &to.to.region), ("my-archive", &None));
+    assert_eq!(key("logs/a"), "old/logs/a");
+    assert_eq!(to.settings.storage_class.as_deref(), Some("GLACIER_IR"));
+    assert_eq!(to.settings.if_exists, IfExists::Append);
+    assert_eq!(to.settings.require, [Requirement::Tags, Requirement::Metadata]);
+    assert_eq!(job.budget.max_bytes, Some(50 << 40));
+    let large = 1 << 20;
+    let entries = [
+        ("current", V, 31, large),
+        ("young", V, 35, large),
+        ("marker", M, 40, 0),
+        ("small", V, 50, 128 << 10),
+        ("old", V, 60, large),
+    ];
+    let expected = [("young", "archive"), ("marker", "archive"), ("old", "archive")];
+    assert_eq!(selected(&job, "k", &entries), pairs(&expected));
+    assert_eq!(selected(&job, "k", &[("a", V, 29, large), ("b", V, 90, large)]), []);
+}
+
+#[test]
+fn a_renamed_prefix_takes_every_entry_along() {
+    use Kind::{DeleteMarker as M, Version as V};
+    let job = load("rename-prefix.yaml");
+    let (to, key) = transfer(&job);
+    assert_eq!((&to.to, to.settings.if_exists), (&job.bucket, IfExists::Fail));
+    assert!(to.removes_source.is_some());
+    assert_eq!(key("reports/2024/a"), "archive/reports/2024/a");
+    // The next run does not list what this one wrote.
+    assert!(!key("reports/2024/a").starts_with(job.scope.prefixes[0].as_str().unwrap()));
+    let entries = [("a", V, 1, 1), ("b", M, 2, 0), ("c", V, 3, 1)];
+    let expected = [("b", "rename"), ("c", "rename"), ("a", "rename")];
+    assert_eq!(selected(&job, "reports/x", &entries), pairs(&expected));
+}
+
+#[test]
+fn another_endpoint_gets_the_whole_history_and_the_source_stays() {
+    use Kind::{DeleteMarker as M, Version as V};
+    let job = load("copy-to-other-endpoint.yaml");
+    let (to, key) = transfer(&job);
+    assert_eq!(job.rules[0].verdict, Verdict::Copy(ActionId(0)));
+    assert_eq!(to.removes_source, None);
+    assert_eq!((&to.to.endpoint, &*to.to.name), (&Endpoint::Aws, "my-data-copy"));
+    assert_eq!(
+        (to.to.profile.as_deref(), job.bucket.profile.as_deref()),
+        (Some("cloud"), Some("on-premises"))
+    );
+    assert_eq!(to.to.expected_owner.as_deref(), Some("123456789012"));
+    assert_eq!(key("a/b"), "a/b");
+    assert_eq!((to.settings.if_exists, to.settings.verify), (IfExists::SkipSame, Verify::Bytes));
+    assert_eq!(to.settings.checksum, Some(ChecksumKind::Crc64Nvme));
+    assert_eq!((job.limits.bytes_per_second, job.limits.stream_memory_bytes), (Some(100 << 20), 256 << 20));
+    let entries = [("m", M, 1, 0), ("v", V, 2, 1)];
+    assert_eq!(selected(&job, "k", &entries), pairs(&[("m", "everything"), ("v", "everything")]));
+}
+
+#[test]
+fn the_storage_class_of_current_versions_changes_in_place() {
+    use Kind::{DeleteMarker as M, Version as V};
+    let job = load("change-storage-class.yaml");
+    let (to, key) = transfer(&job);
+    assert_eq!(to.to, job.bucket);
+    assert!(to.is_in_place(&job.bucket));
+    assert_eq!(key("a/b"), "a/b");
+    assert_eq!((to.settings.history, to.settings.if_exists), (History::Current, IfExists::Append));
+    assert_eq!(to.settings.storage_class.as_deref(), Some("STANDARD_IA"));
+    assert_eq!(job.rules[0].conditions.state, [State::Current]);
+    let large = 1 << 20;
+    let entries = [("a", V, 100, large), ("b", V, 200, large)];
+    assert_eq!(selected(&job, "k", &entries), pairs(&[("a", "cold")]));
+    assert_eq!(selected(&job, "k", &[("a", V, 89, large)]), []);
+    assert_eq!(selected(&job, "k", &[("a", V, 100, 1000)]), []);
+    assert_eq!(selected(&job, "k", &[("m", M, 100, 0), ("a", V, 200, large)]), []);
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::engine::{Ending, ending_of_s3, look_at_bucket};
-use crate::job::{Endpoint, Job};
-use crate::model::VersioningStatus;
-use crate::rules::NullVersions;
+use crate::job::{Action, Endpoint, Job, Transfer};
+use crate::model::{ActionId, History, VersioningStatus};
+use crate::rules::{NullVersions, Rule, Verdict};
 use crate::s3::ListVersions;
 use crate::telemetry::Metrics;
 
@@ -17,6 +17,8 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
     let job = load(&check.job)?;
     let mut lines =
         vec![format!("{}: job {} is valid, {} rules", check.job.display(), job.name, job.rules.len())];
+    let transfers = transfers(&job);
+    lines.extend(transfers.iter().cloned());
     lines.extend(job.warnings.iter().map(|warning| format!("warning: {warning}")));
     let found = if check.live { Some(live(&job).await?) } else { None };
     match common.output {
@@ -26,12 +28,37 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         }
         Output::Json => {
             let warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
-            print_json(
-                &serde_json::json!({ "job": job.name, "valid": true, "warnings": warnings, "live": found }),
-            )?;
+            print_json(&serde_json::json!({ "job": job.name, "valid": true, "transfers": transfers,
+                                     "warnings": warnings, "live": found }))?;
         }
     }
     Ok(Ending::Done)
+}
+
+/// Where each rule that copies or moves has its versions go.
+fn transfers(job: &Job) -> Vec<String> {
+    let transfer_of = |rule: &Rule| match rule.verdict {
+        Verdict::Act(ActionId(index)) | Verdict::Copy(ActionId(index)) => {
+            job.actions.get(usize::from(index)).and_then(Action::transfer)
+        }
+        Verdict::Keep => None,
+    };
+    let with_transfer = |rule| Some((rule, transfer_of(rule)?));
+    job.rules.iter().filter_map(with_transfer).map(|(rule, to)| transfer_line(job, rule, to)).collect()
+}
+
+fn transfer_line(job: &Job, rule: &Rule, transfer: &Transfer) -> String {
+    let verb = if transfer.removes_source.is_some() { "moves" } else { "copies" };
+    let what = match transfer.settings.history {
+        History::Selected => "selected versions",
+        History::All => "whole histories",
+        History::Current => "current versions",
+    };
+    let is_elsewhere = transfer.to.endpoint != job.bucket.endpoint;
+    let endpoint = if is_elsewhere { format!(" at {}", transfer.to.endpoint) } else { String::new() };
+    let (name, key) = (&transfer.to.name, &transfer.settings.key);
+    let place = if transfer.is_in_place(&job.bucket) { ", in place" } else { "" };
+    format!("rule {} {verb} {what} to bucket {name}{endpoint}, key {key}{place}", rule.name)
 }
 
 /// Looks at the bucket; the first failure ends the check with its exit code.
@@ -67,4 +94,28 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
     client.list_versions(&request).await.map_err(|error| ending_of_s3(&error))?;
     lines.push("versions can be listed; whether they may be deleted shows only when one is".into());
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_that_copies_says_where_to() {
+        let text = "version: 1\nname: n\nbucket: { name: src }\nrules:\n\
+            - { name: keep, match: { suffix: a }, action: keep }\n\
+            - { name: drop, match: { suffix: b }, action: delete }\n\
+            - { name: a, match: { suffix: c }, action: { move: { bucket: dst, prefix: old/ } } }\n\
+            - { name: b, match: { suffix: d }, action: { copy: { endpoint: 'https://x.example', history: all } } }\n\
+            - { name: c, match: { suffix: e }, action: { copy: { history: current, storage_class: X } } }\n";
+        let job = crate::job::load(text, "job.yaml", &|_| None).unwrap();
+        assert_eq!(
+            transfers(&job),
+            [
+                "rule a moves selected versions to bucket dst, key old/{key}",
+                "rule b copies whole histories to bucket src at https://x.example, key {key}",
+                "rule c copies current versions to bucket src, key {key}, in place",
+            ]
+        );
+    }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::Ending;
-use crate::job::{self, Endpoint, Job, SandboxSpec};
+use crate::job::{self, Action, Endpoint, Job, SandboxSpec};
+use crate::model::VersioningStatus;
 use crate::s3::StaticCredentials;
 use crate::sandbox::{
     Config, CutListings, Faults, KeyErrors, KeyShape, Operation, Resets, Sandbox, Seed, When,
@@ -60,8 +61,18 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
     let sandbox = Sandbox::start(config)
         .await
         .map_err(|error| Ending::LocalIo(format!("the embedded sandbox cannot start: {error}")))?;
+    // Copies need versions at their destination; the job's own bucket is there already.
+    for name in destinations(job) {
+        sandbox.store().create_bucket(name, sandbox.now(), VersioningStatus::Enabled);
+    }
     let stand_in = StandIn { endpoint: sandbox.endpoint(), credentials };
     Ok(Embedded(Some((sandbox, stand_in))))
+}
+
+/// The buckets of the embedded server that the job copies to.
+fn destinations(job: &Job) -> impl Iterator<Item = &str> {
+    let transfers = job.actions.iter().filter_map(Action::transfer);
+    transfers.filter(|transfer| transfer.to.endpoint == Endpoint::Sandbox).map(|transfer| &*transfer.to.name)
 }
 
 /// The content that a job's `sandbox:` section describes.
@@ -112,4 +123,26 @@ pub(super) fn faults(spec: &SandboxSpec) -> Faults {
         faults.cut_listings = Some(CutListings { share: asked.truncated_share, at_byte: None });
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[tokio::test]
+    async fn the_buckets_that_a_job_copies_to_are_there() {
+        let text = "version: 1\nname: n\nbucket: { name: src, endpoint: sandbox }\nsandbox: { keys: 2 }\nrules:\n\
+            - { name: a, match: { suffix: a }, action: { move: { bucket: dst } } }\n\
+            - { name: b, match: { suffix: b }, action: { copy: { bucket: far, endpoint: 'https://x.example' } } }\n\
+            - { name: c, match: { prefix: c }, action: { copy: { prefix: d/ } } }\n";
+        let job = job::load(text, "job.yaml", &|_| None).unwrap();
+        let embedded = embed(&job).await.unwrap();
+        let store = embedded.0.as_ref().unwrap().0.store();
+        assert_eq!(store.bucket_names(), ["dst", "src"]);
+        // Only a bucket with versioning gives ids.
+        let id = store.put("dst", "k", 1, Timestamp::from_millis(0)).unwrap();
+        assert_ne!(id.as_str(), "null");
+        embedded.end().await;
+    }
 }

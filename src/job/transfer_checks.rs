@@ -28,7 +28,7 @@ fn is_given(field: &Field<'_>, key: &str) -> bool {
 
 impl Transfer {
     /// Whether the copies have the bucket and the keys of their sources.
-    pub(super) fn is_in_place(&self, own: &BucketSpec) -> bool {
+    pub fn is_in_place(&self, own: &BucketSpec) -> bool {
         self.is_same_bucket(own) && self.settings.key.is_identity()
     }
 

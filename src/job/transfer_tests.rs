@@ -411,8 +411,8 @@ fn templates_that_bring_keys_together_or_mean_nothing_are_problems() {
         ),
         ("{version_id}", "names no key"),
         (
-            "{kye}",
-            "has the unknown placeholder \"kye\"; expected {key}, {key_without_prefix}, {version_id} or {last_modified:%Y/%m/%d}; did you mean \"key\"?",
+            "{keys}",
+            "has the unknown placeholder \"keys\"; expected {key}, {key_without_prefix}, {version_id} or {last_modified:%Y/%m/%d}; did you mean \"key\"?",
         ),
         ("{key:x}", "has {key:...}, which takes no format"),
         (
