@@ -21,7 +21,7 @@ use super::codes::{Scope, StopKind, Tripwire, Verdict, of_item};
 use super::error::{Operation, S3Error, clean_code, clean_message};
 use super::plain_xml::read_xml;
 use super::send::Call;
-use super::xml::{BadXml, Elements, escape_into, escaped_len, once};
+use super::xml::{BadXml, Elements, escape_into, escaped_len, put_once};
 
 /// The most items that S3 takes in one call.
 pub const ITEMS_MAX: usize = 1000;
@@ -247,21 +247,23 @@ struct Element<'a> {
 impl<'a> Element<'a> {
     fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
         let mut element = Self::default();
-        while let Some(start) = document.child()? {
-            let slot = match start.as_ref() {
+        let wanted = |name: &str| {
+            matches!(
+                name,
+                "Key" | "VersionId" | "DeleteMarker" | "DeleteMarkerVersionId" | "Code" | "Message"
+            )
+        };
+        document.leaves(wanted, |name, text| {
+            let slot = match name {
                 "Key" => &mut element.key,
                 "VersionId" => &mut element.version_id,
                 "DeleteMarker" => &mut element.delete_marker,
                 "DeleteMarkerVersionId" => &mut element.marker_id,
                 "Code" => &mut element.code,
-                "Message" => &mut element.message,
-                _ => {
-                    document.skip()?;
-                    continue;
-                }
+                _ => &mut element.message,
             };
-            once(slot, document)?;
-        }
+            put_once(slot, text.resolved()?)
+        })?;
         Ok(element)
     }
 

@@ -28,7 +28,7 @@ use super::encoding::{Plus, decode, decode_into, query_value};
 use super::error::{Operation, S3Error};
 use super::plain_xml::read_xml;
 use super::send::{Answer, Call};
-use super::xml::{BadXml, Elements, RawText, once};
+use super::xml::{BadXml, Elements, RawText, once, put_once};
 
 /// The largest version that is believed: twenty times what S3 takes, and far from any overflow of a
 /// sum over all versions of a bucket.
@@ -234,27 +234,23 @@ impl<'a> RawEntry<'a> {
     fn read(document: &mut impl Elements<'a>, kind: Kind, wants_data: bool) -> Result<Self, BadXml> {
         let (mut key, mut id, mut is_latest, mut last_modified) = (None, None, None, None);
         let (mut size, mut etag, mut storage_class) = (None, None, None);
-        while let Some(start) = document.child()? {
-            let slot = match start.as_ref() {
+        let wanted = |name: &str| match name {
+            "Key" | "VersionId" | "IsLatest" | "LastModified" | "Size" => true,
+            "StorageClass" | "ETag" => wants_data,
+            _ => false,
+        };
+        document.leaves(wanted, |name, text| {
+            let slot = match name {
                 "Key" => &mut key,
                 "VersionId" => &mut id,
                 "IsLatest" => &mut is_latest,
                 "LastModified" => &mut last_modified,
                 "Size" => &mut size,
-                "StorageClass" if wants_data => &mut storage_class,
-                "ETag" if wants_data => {
-                    if etag.replace(document.raw_text()?).is_some() {
-                        return Err("an element twice".into());
-                    }
-                    continue;
-                }
-                _ => {
-                    document.skip()?;
-                    continue;
-                }
+                "StorageClass" => &mut storage_class,
+                _ => return put_once(&mut etag, text),
             };
-            once(slot, document)?;
-        }
+            put_once(slot, text.resolved()?)
+        })?;
         let size = match (kind, size) {
             (Kind::Version, size) => {
                 size.as_deref().and_then(|text| text.parse().ok()).filter(|size| *size <= SIZE_MAX)
