@@ -32,8 +32,9 @@ pub(super) fn read_xml<'a, T>(
     }
 }
 
-/// `Version` and `Deleted` follow one layout, `DeleteMarker` and `Error` the other.
-const ENTRY_NAME_BYTES: usize = 7;
+/// How many layouts are remembered: a page has two kinds of entries; an answer of DeleteObjects three,
+/// those of versions, of markers and of errors.
+const LAYOUTS_MAX: usize = 4;
 
 /// How many elements are open in an entry: the root and itself.
 const ENTRY_DEPTH: usize = 2;
@@ -56,6 +57,30 @@ struct Leaf<'a> {
     is_wanted: bool,
 }
 
+impl<'a> Layout<'a> {
+    /// Reads the texts of an entry whose content begins there, if it is laid out so; returns where it ends.
+    fn read(&self, text: &'a str, at: usize, texts: &mut Vec<RawText<'a>>) -> Result<Option<usize>, BadXml> {
+        let (bytes, mut at) = (text.as_bytes(), at);
+        texts.clear();
+        for leaf in &self.leaves {
+            if !bytes[at..].starts_with(leaf.before) {
+                return Ok(None);
+            }
+            at += leaf.before.len();
+            let (length, is_escaped) = length_of_text(&bytes[at..])?;
+            let Some(leaf_text) = text.get(at..at + length) else { return odd() };
+            let leaf_text = RawText { text: Cow::Borrowed(leaf_text), is_escaped };
+            if is_escaped && !leaf.is_wanted {
+                // An entity that does not exist makes the document void, wherever it stands.
+                leaf_text.check()?;
+            }
+            texts.push(leaf_text);
+            at += length;
+        }
+        Ok(bytes[at..].starts_with(self.end).then_some(at + self.end.len()))
+    }
+}
+
 /// A document in the plain form whose root is open.
 pub(super) struct PlainDocument<'a> {
     text: &'a str,
@@ -68,11 +93,9 @@ pub(super) struct PlainDocument<'a> {
     depth: usize,
     /// The innermost open element was written as `<Name/>`.
     is_empty: bool,
-    /// How the last entry of each kind was laid out: entries follow one another by the thousand with the
-    /// same elements, and comparing what lies between two texts is quicker than reading it.
-    layouts: [Layout<'a>; 2],
-    /// Which layout the entry at hand may have.
-    kind: usize,
+    /// How entries were laid out so far: they follow one another by the thousand with the same elements,
+    /// and comparing what lies between two texts is quicker than reading it.
+    layouts: Vec<Layout<'a>>,
     /// The texts of the entry at hand.
     texts: Vec<RawText<'a>>,
 }
@@ -133,8 +156,7 @@ impl<'a> PlainDocument<'a> {
             open,
             depth: 1,
             is_empty: false,
-            layouts: Default::default(),
-            kind: 0,
+            layouts: Vec::with_capacity(LAYOUTS_MAX),
             texts: Vec::new(),
         })
     }
@@ -178,38 +200,22 @@ impl<'a> PlainDocument<'a> {
         self.text.len() - self.rest.len()
     }
 
-    /// Reads the texts of the entry at hand, and its end, if it is laid out as the last one of its kind.
-    /// Reads nothing if it is not.
-    fn has_last_layout(&mut self) -> Result<bool, BadXml> {
-        let layout = &self.layouts[self.kind];
-        self.texts.clear();
-        if self.is_empty || self.depth != ENTRY_DEPTH || self.name_of_open() != layout.name {
-            return Ok(false);
+    /// Reads the texts of the entry at hand, and its end, if it is laid out as one before: returns which
+    /// layout it has. Reads nothing if it is not.
+    fn read_by_layout(&mut self) -> Result<Option<usize>, BadXml> {
+        if self.is_empty || self.depth != ENTRY_DEPTH {
+            return Ok(None);
         }
-        let bytes = self.text.as_bytes();
-        let mut at = self.at();
-        for leaf in &layout.leaves {
-            if !bytes[at..].starts_with(leaf.before) {
-                return Ok(false);
+        let (name, at) = (self.name_of_open(), self.at());
+        for (index, layout) in self.layouts.iter().enumerate().filter(|(_, layout)| layout.name == name) {
+            if let Some(end) = layout.read(self.text, at, &mut self.texts)? {
+                let Some(rest) = self.text.get(end..) else { return odd() };
+                self.rest = rest;
+                self.depth -= 1;
+                return Ok(Some(index));
             }
-            at += leaf.before.len();
-            let (length, is_escaped) = length_of_text(&bytes[at..])?;
-            let end = at + length;
-            let Some(text) = self.text.get(at..end) else { return odd() };
-            let text = RawText { text: Cow::Borrowed(text), is_escaped };
-            if is_escaped && !leaf.is_wanted {
-                // An entity that does not exist makes the document void, wherever it stands.
-                text.check()?;
-            }
-            self.texts.push(text);
-            at = end;
         }
-        let Some(rest) = self.text.get(at..).filter(|rest| rest.as_bytes().starts_with(layout.end)) else {
-            return Ok(false);
-        };
-        self.rest = &rest[layout.end.len()..];
-        self.depth -= 1;
-        Ok(true)
+        Ok(None)
     }
 
     /// Reads the entry at hand element by element, and remembers how it is laid out.
@@ -242,8 +248,11 @@ impl<'a> PlainDocument<'a> {
             }
         }
         layout.end = self.since(from);
-        if entry == ENTRY_DEPTH {
-            self.layouts[self.kind] = if has_layout { layout } else { Layout::default() };
+        if has_layout && entry == ENTRY_DEPTH {
+            if self.layouts.len() == LAYOUTS_MAX {
+                self.layouts.remove(0);
+            }
+            self.layouts.push(layout);
         }
         Ok(())
     }
@@ -283,9 +292,6 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
         let Some(slot) = self.open.get_mut(self.depth) else { return odd() };
         // An empty element has no end tag, and is closed before one is looked for.
         *slot = &tag[..length + 1];
-        if self.depth == 1 {
-            self.kind = usize::from(length != ENTRY_NAME_BYTES);
-        }
         self.depth += 1;
         self.rest = rest;
         self.is_empty = is_empty;
@@ -309,11 +315,10 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
         wanted: impl Fn(&str) -> bool,
         mut each: impl FnMut(&str, RawText<'a>) -> Result<(), BadXml>,
     ) -> Result<(), BadXml> {
-        if !self.has_last_layout()? {
-            return self.learn_layout(wanted, each);
-        }
-        let leaves = self.layouts[self.kind].leaves.iter();
-        for (leaf, text) in leaves.zip(self.texts.drain(..)).filter(|(leaf, _)| leaf.is_wanted) {
+        let Some(layout) = self.read_by_layout()? else { return self.learn_layout(wanted, each) };
+        for (leaf, text) in
+            self.layouts[layout].leaves.iter().zip(self.texts.drain(..)).filter(|(leaf, _)| leaf.is_wanted)
+        {
             each(leaf.name, text)?;
         }
         Ok(())
@@ -374,7 +379,7 @@ mod tests {
         let mut said = Vec::new();
         while let Some(name) = document.child()? {
             said.push(name.as_ref().to_owned());
-            if name.as_ref().len() < ENTRY_NAME_BYTES {
+            if name.as_ref().len() < "Version".len() {
                 document.skip()?;
                 continue;
             }
@@ -452,16 +457,16 @@ mod tests {
     }
 
     #[test]
-    fn entries_laid_out_like_the_last_one_are_read_at_once() {
+    fn entries_laid_out_like_one_before_are_read_at_once() {
         let mut document = PlainDocument::open(ALIKE.as_bytes()).expect("opens");
         let mut at_once = Vec::new();
         while document.child().expect("a child").is_some() {
             let before = document.rest;
-            at_once.push(document.has_last_layout().expect("is plain"));
+            at_once.push(document.read_by_layout().expect("is plain"));
             (document.rest, document.depth) = (before, ENTRY_DEPTH);
             document.leaves(|name| name == "Key", |_, _| Ok(())).expect("is plain");
         }
-        assert_eq!(at_once, [false, true, false, false, true, false, false, true]);
+        assert_eq!(at_once, [None, Some(0), None, None, Some(1), None, None, Some(3)]);
     }
 
     #[test]
