@@ -14,8 +14,9 @@ use crate::model::{ActionId, Arena, Copied, CopyItem, Item, Key, Kind, RuleId, S
 /// Compression level of a plan, which may lie on the disk for days. Most of an item is its version id,
 /// which is chance: a higher level gains next to nothing and takes twice the time.
 const LEVEL_OF_PLAN: i32 = 1;
-/// Compression level where batches are planned and settled within seconds.
-const LEVEL_OF_STREAM: i32 = -5;
+/// Compression level of what the next commits replace: batches that are planned and settled within
+/// seconds, and the items that wait for their batch to fill, which each page of a range writes anew.
+const LEVEL_OF_PASSING: i32 = -5;
 /// Uncompressed bytes of a payload at most: 1,000 items with keys and ids of 1,024 bytes are 2 MiB,
 /// and a key's fold is small. Guards the memory against a damaged length.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
@@ -30,7 +31,10 @@ pub(super) struct RangeState {
 
 /// Encoder and decoder with their working memory.
 pub(super) struct Codec {
+    /// For batches.
     compressor: Compressor<'static>,
+    /// For the rest.
+    passing: Compressor<'static>,
     decompressor: Decompressor<'static>,
 }
 
@@ -38,19 +42,29 @@ impl Codec {
     pub(super) fn new(mode: Mode) -> Result<Self, CheckpointError> {
         let level = match mode {
             Mode::Plan => LEVEL_OF_PLAN,
-            Mode::Stream => LEVEL_OF_STREAM,
+            Mode::Stream => LEVEL_OF_PASSING,
         };
         let broken = |error| CheckpointError::bug(format!("zstd cannot be set up: {error}"));
-        let mut compressor = Compressor::new(level).map_err(broken)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
-        Ok(Self { compressor, decompressor: Decompressor::new().map_err(broken)? })
+        let compressor = |level| {
+            let mut compressor = Compressor::new(level).map_err(broken)?;
+            compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
+            Ok(compressor)
+        };
+        Ok(Self {
+            compressor: compressor(level)?,
+            passing: compressor(LEVEL_OF_PASSING)?,
+            decompressor: Decompressor::new().map_err(broken)?,
+        })
     }
 
-    /// The payload of a batch or of a tail.
+    /// The payload of a batch.
     pub(super) fn encode_items(&mut self, items: &[Item]) -> Result<Vec<u8>, CheckpointError> {
-        let mut plain = Vec::with_capacity(64 + items.len() * 80);
-        put_items(&mut plain, items);
-        self.pack(&plain)
+        pack(&mut self.compressor, &plain_items(items))
+    }
+
+    /// The payload of a tail, which [`Codec::decode_items`] reads as well.
+    pub(super) fn encode_tail(&mut self, items: &[Item]) -> Result<Vec<u8>, CheckpointError> {
+        pack(&mut self.passing, &plain_items(items))
     }
 
     /// The items of a payload, which must be `count` many; `whose` names it in the error.
@@ -82,7 +96,7 @@ impl Codec {
             put_varint(&mut plain, u64::from(held.action.0));
             put_items(&mut plain, std::slice::from_ref(&held.item));
         }
-        self.pack(&plain)
+        pack(&mut self.passing, &plain)
     }
 
     pub(super) fn decode_state(&mut self, data: &[u8], range: i64) -> Result<RangeState, CheckpointError> {
@@ -93,20 +107,24 @@ impl Codec {
             .ok_or_else(|| CheckpointError::corrupt(format!("the state of range {range} does not decode")))
     }
 
-    fn pack(&mut self, plain: &[u8]) -> Result<Vec<u8>, CheckpointError> {
-        if plain.len() > PLAIN_BYTES_MAX {
-            return Err(CheckpointError::bug(format!("a payload of {} bytes", plain.len())));
-        }
-        self.compressor
-            .compress(plain)
-            .map_err(|error| CheckpointError::bug(format!("zstd cannot compress: {error}")))
-    }
-
     fn unpack(&mut self, data: &[u8], whose: &dyn Fn() -> String) -> Result<Vec<u8>, CheckpointError> {
         self.decompressor
             .decompress(data, PLAIN_BYTES_MAX)
             .map_err(|error| CheckpointError::corrupt(format!("the payload of {}: {error}", whose())))
     }
+}
+
+fn plain_items(items: &[Item]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(64 + items.len() * 80);
+    put_items(&mut plain, items);
+    plain
+}
+
+fn pack(compressor: &mut Compressor<'_>, plain: &[u8]) -> Result<Vec<u8>, CheckpointError> {
+    if plain.len() > PLAIN_BYTES_MAX {
+        return Err(CheckpointError::bug(format!("a payload of {} bytes", plain.len())));
+    }
+    compressor.compress(plain).map_err(|error| CheckpointError::bug(format!("zstd cannot compress: {error}")))
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {

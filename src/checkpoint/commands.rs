@@ -260,11 +260,7 @@ impl EncodedPage {
         let codec = &mut store.codec;
         Ok(Self {
             state: codec.encode_state(&state)?,
-            tails: range
-                .tails
-                .iter()
-                .map(|tail| codec.encode_items(&tail.items))
-                .collect::<Result<_, _>>()?,
+            tails: range.tails.iter().map(|tail| codec.encode_tail(&tail.items)).collect::<Result<_, _>>()?,
             batches: page
                 .batches
                 .iter()

@@ -228,7 +228,7 @@ fn tails(connection: &Connection, codec: &mut Codec, range: i64) -> Result<Vec<T
             action: ActionId(row.get(1)?),
             seq: count(row, 2)?,
             after_seq: row.get::<_, Option<Count>>(3)?.map(|seq| seq.0),
-            items: items.map_err(Fault::Own)?,
+            items: items.map_err(Fault::Own)?.into(),
         });
     }
     Ok(found)

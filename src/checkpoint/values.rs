@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign};
+use std::sync::Arc;
 
 use crate::model::{
     ActionId, Batch, Item, KeepReason, Key, Kind, Marker, Outcome, Phase, Record, RuleId, SkipReason,
@@ -145,8 +146,8 @@ pub struct Tail {
     pub seq: u64,
     /// Second phase: the highest number of an elder batch that holds items of its keys.
     pub after_seq: Option<u64>,
-    /// Its items; they count as planned.
-    pub items: Vec<Item>,
+    /// Its items; they count as planned. Shared, since the range goes on while its state is written.
+    pub items: Arc<Vec<Item>>,
 }
 
 /// The whole state of a range between two pages.
@@ -225,7 +226,7 @@ impl RangeRow {
 
     fn waiting_items(&self) -> impl Iterator<Item = &Item> {
         let held = self.held.iter().map(|held| &held.item);
-        self.tails.iter().flat_map(|tail| &tail.items).chain(held)
+        self.tails.iter().flat_map(|tail| tail.items.iter()).chain(held)
     }
 }
 

@@ -5,6 +5,8 @@
 //! selected; that batch notes the highest number of an elder batch that holds such an entry, and
 //! the checkpoint hands it out only when all elder batches up to that number are settled.
 
+use std::sync::Arc;
+
 use crate::checkpoint::{BATCH_ITEMS_MAX, NewBatch, RangeRow, Tail};
 use crate::model::{ActionId, Item, Phase};
 
@@ -57,7 +59,7 @@ impl<'a> Batcher<'a> {
         let after_seq = self.range.key_seq;
         let at = self.tail_at(Phase::Elders, action);
         let tail = &mut self.range.tails[at];
-        tail.items.extend(items);
+        Arc::make_mut(&mut tail.items).extend(items);
         tail.after_seq = tail.after_seq.max(after_seq);
         if removes {
             self.range.key_seq = self.range.key_seq.max(Some(tail.seq));
@@ -92,8 +94,10 @@ impl<'a> Batcher<'a> {
         self.range.tails = young;
         for tail in &mut self.range.tails {
             let here = self.before.iter().find(|(seq, _)| *seq == tail.seq).map_or(0, |(_, count)| *count);
-            // What waits for the next page must not keep this one in memory.
-            Item::detach(tail.items.get_mut(here..).unwrap_or_default());
+            if here < tail.items.len() {
+                // What waits for the next page must not keep this one in memory.
+                Item::detach(Arc::make_mut(&mut tail.items).get_mut(here..).unwrap_or_default());
+            }
         }
         let old: Vec<Tail> = old;
         self.full.extend(old.into_iter().filter_map(closed));
@@ -106,7 +110,7 @@ impl<'a> Batcher<'a> {
         if let Some(at) = tails.iter().position(|tail| tail.phase == phase && tail.action == action) {
             return at;
         }
-        tails.push(Tail { phase, action, seq: self.range.next_seq, after_seq: None, items: Vec::new() });
+        tails.push(Tail { phase, action, seq: self.range.next_seq, after_seq: None, items: Arc::default() });
         self.range.next_seq += 1;
         tails.len() - 1
     }
@@ -115,7 +119,7 @@ impl<'a> Batcher<'a> {
         let at = self.tail_at(phase, action);
         let tails = &mut self.range.tails;
         let tail = &mut tails[at];
-        tail.items.push(item);
+        Arc::make_mut(&mut tail.items).push(item);
         tail.after_seq = tail.after_seq.max(after_seq);
         let seq = tail.seq;
         if tail.items.len() >= BATCH_ITEMS_MAX {
@@ -128,5 +132,6 @@ impl<'a> Batcher<'a> {
 
 fn closed(tail: Tail) -> Option<NewBatch> {
     let Tail { phase, action, seq, after_seq, items } = tail;
+    let items = Arc::unwrap_or_clone(items);
     (!items.is_empty()).then_some(NewBatch { phase, action, seq, after_seq, items })
 }

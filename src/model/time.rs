@@ -22,30 +22,26 @@ impl Timestamp {
     /// LastModified, with or without up to three digits of the second's fraction. `None` for every
     /// other form, whatever it means, and for a day that no calendar has.
     pub fn from_rfc3339_utc(text: &[u8]) -> Option<Self> {
-        let number = |from: usize, to: usize| {
-            text.get(from..to)?.iter().try_fold(0_i64, |value, byte| {
-                byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
-            })
-        };
-        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) || text.last() != Some(&b'Z') {
+        let (head, fraction) = text.split_first_chunk::<19>()?;
+        // The digits of year, month, day, hour, minute and second.
+        let [y, yy, yyy, yyyy, b'-', m, mm, b'-', d, dd, b'T', h, hh, b':', i, ii, b':', s, ss] = *head
+        else {
             return None;
-        }
-        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-        let millis = match (text.len(), text.get(19)) {
-            (20, _) => 0,
-            (22, Some(b'.')) => number(20, 21)? * 100,
-            (23, Some(b'.')) => number(20, 22)? * 10,
-            (24, Some(b'.')) => number(20, 23)?,
+        };
+        let (year, month, day) = (number(&[y, yy, yyy, yyyy])?, number(&[m, mm])?, number(&[d, dd])?);
+        let (hour, minute, second) = (number(&[h, hh])?, number(&[i, ii])?, number(&[s, ss])?);
+        let millis = match fraction {
+            [b'Z'] => 0,
+            [b'.', a, b'Z'] => number(&[*a])? * 100,
+            [b'.', a, b, b'Z'] => number(&[*a, *b])? * 10,
+            [b'.', a, b, c, b'Z'] => number(&[*a, *b, *c])?,
             _ => return None,
         };
-        let days = days_from_civil(year, month, day);
-        // A day beyond its month comes back as one of the next.
-        let exists = civil_from_days(days) == (year, month, day);
+        let exists = (1..=days_of_month(year, month)).contains(&day);
         if !exists || hour > 23 || minute > 59 || second > 59 {
             return None;
         }
+        let days = days_from_civil(year, month, day);
         Some(Self((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000 + millis))
     }
 
@@ -138,6 +134,24 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
+/// The number that digits write.
+fn number(digits: &[u8]) -> Option<i64> {
+    digits
+        .iter()
+        .try_fold(0, |value, digit| digit.is_ascii_digit().then(|| value * 10 + i64::from(digit - b'0')))
+}
+
+/// How many days a month has; 0 where there is no such month.
+const fn days_of_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    }
+}
+
 /// Year, month and day to days since the epoch: the way back from [`civil_from_days`].
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -168,7 +182,14 @@ mod tests {
         let read = |text: &str| Timestamp::from_rfc3339_utc(text.as_bytes()).map(Timestamp::as_millis);
         assert_eq!(read("1970-01-01T00:00:01Z"), Some(1000));
         assert_eq!(read("1970-01-01T00:00:00.5Z"), Some(500));
+        assert_eq!(read("2000-02-29T00:00:00Z"), Some(951_782_400_000));
+        assert_eq!(read("2024-02-29T00:00:00Z"), Some(1_709_164_800_000));
         for other in [
+            "1900-02-29T00:00:00Z",
+            "2023-04-31T00:00:00Z",
+            "2023-12-32T00:00:00Z",
+            "2023-01-00T00:00:00Z",
+            "1970-01-01T00:00:00.Z",
             "1970-01-01T00:00:00+00:00",
             "1970-01-01 00:00:00Z",
             "2023-02-29T00:00:00Z",

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reqwest::Method;
 
-use crate::model::{Class, DeleteOptions, Item, Kind, VersionId};
+use crate::model::{Class, DeleteOptions, Item, Key, Kind, VersionId};
 
 use super::checksum::{ChecksumAlgorithm, content_md5};
 use super::client::Client;
@@ -21,7 +21,7 @@ use super::codes::{Scope, StopKind, Tripwire, Verdict, of_item};
 use super::error::{Operation, S3Error, clean_code, clean_message};
 use super::plain_xml::read_xml;
 use super::send::Call;
-use super::xml::{BadXml, Elements, escape_into, escaped_len, once};
+use super::xml::{BadXml, Elements, escape_into, escaped_len, put_once};
 
 /// The most items that S3 takes in one call.
 pub const ITEMS_MAX: usize = 1000;
@@ -81,12 +81,12 @@ pub fn shape(items: &[Item], of: &[usize]) -> Vec<Shape> {
     let mut shapes = Vec::new();
     let mut many = Vec::with_capacity(of.len().min(ITEMS_MAX));
     let mut bytes = HEAD.len() + TAIL.len();
-    let mut singles = Vec::new();
+    let (mut singles, mut held) = (Vec::new(), None);
     // An escape is at most six bytes. Where even that would fit, nobody need look for escapes.
     let longest = |&index: &usize| items.get(index).map_or(0, |item| PARTS_BYTES + 6 * plain_len(item));
     let all_fit = bytes + of.iter().map(longest).sum::<usize>() <= BODY_BYTES_MAX;
     for (index, item) in of.iter().filter_map(|&index| Some((index, items.get(index)?))) {
-        if !fits_xml(item) {
+        if !fits_xml(item, &mut held) {
             singles.push(Shape::Single(index));
             continue;
         }
@@ -105,8 +105,16 @@ pub fn shape(items: &[Item], of: &[usize]) -> Vec<Shape> {
     shapes
 }
 
-fn fits_xml(item: &Item) -> bool {
-    item.key.fits_xml() && is_printable(&item.version_id)
+/// Whether XML can hold an item. `held` is the last key of which that is known: most items have the key
+/// of the item before.
+fn fits_xml<'i>(item: &'i Item, held: &mut Option<&'i Key>) -> bool {
+    if *held != Some(&item.key) {
+        if !item.key.fits_xml() {
+            return false;
+        }
+        *held = Some(&item.key);
+    }
+    is_printable(&item.version_id)
 }
 
 fn is_printable(id: &VersionId) -> bool {
@@ -181,7 +189,8 @@ impl Client {
             let message = format!("{} items in a call of 1 to {ITEMS_MAX}", items.len());
             return Err(context.error("InvalidCall", &message, Verdict::stop(StopKind::Bug)));
         }
-        if let Some(odd) = items.iter().find(|item| !fits_xml(item)) {
+        let mut held = None;
+        if let Some(odd) = items.iter().find(|item| !fits_xml(item, &mut held)) {
             let message = format!("XML cannot hold the key \"{}\"", odd.key);
             return Err(context.error("UnencodableKey", &message, Verdict::of(Class::Divide)));
         }
@@ -247,21 +256,23 @@ struct Element<'a> {
 impl<'a> Element<'a> {
     fn read(document: &mut impl Elements<'a>) -> Result<Self, BadXml> {
         let mut element = Self::default();
-        while let Some(start) = document.child()? {
-            let slot = match start.as_ref() {
+        let wanted = |name: &str| {
+            matches!(
+                name,
+                "Key" | "VersionId" | "DeleteMarker" | "DeleteMarkerVersionId" | "Code" | "Message"
+            )
+        };
+        document.leaves(wanted, |name, text| {
+            let slot = match name {
                 "Key" => &mut element.key,
                 "VersionId" => &mut element.version_id,
                 "DeleteMarker" => &mut element.delete_marker,
                 "DeleteMarkerVersionId" => &mut element.marker_id,
                 "Code" => &mut element.code,
-                "Message" => &mut element.message,
-                _ => {
-                    document.skip()?;
-                    continue;
-                }
+                _ => &mut element.message,
             };
-            once(slot, document)?;
-        }
+            put_once(slot, text.resolved()?)
+        })?;
         Ok(element)
     }
 

@@ -29,22 +29,31 @@ pub(super) enum Plus {
 /// Appends what [`decode`] makes of a text.
 pub(super) fn decode_into(text: &str, plus: Plus, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        let digit = |at: usize| behind.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        rest = match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
-                &behind[2..]
-            }
-            (b'+', ..) if plus == Plus::Space => {
-                out.push(b' ');
-                behind
-            }
-            _ => {
-                out.push(first);
-                behind
-            }
+    // Keys hold few codes: what lies between two of them is copied as a whole.
+    while let Some(at) = memchr::memchr2(b'%', b'+', rest) {
+        let (plain, code) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let (byte, length) = match code {
+            [b'%', high, low, ..] => match (hex_digit(*high), hex_digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, 3),
+                _ => (b'%', 1),
+            },
+            [b'+', ..] if plus == Plus::Space => (b' ', 1),
+            [other, ..] => (*other, 1),
+            [] => break,
         };
+        out.push(byte);
+        rest = &code[length..];
+    }
+    out.extend_from_slice(rest);
+}
+
+const fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 

@@ -28,7 +28,7 @@ use super::encoding::{Plus, decode, decode_into, query_value};
 use super::error::{Operation, S3Error};
 use super::plain_xml::read_xml;
 use super::send::{Answer, Call};
-use super::xml::{BadXml, Elements, RawText, once};
+use super::xml::{BadXml, Elements, RawText, once, put_once};
 
 /// The largest version that is believed: twenty times what S3 takes, and far from any overflow of a
 /// sum over all versions of a bucket.
@@ -234,27 +234,23 @@ impl<'a> RawEntry<'a> {
     fn read(document: &mut impl Elements<'a>, kind: Kind, wants_data: bool) -> Result<Self, BadXml> {
         let (mut key, mut id, mut is_latest, mut last_modified) = (None, None, None, None);
         let (mut size, mut etag, mut storage_class) = (None, None, None);
-        while let Some(start) = document.child()? {
-            let slot = match start.as_ref() {
+        let wanted = |name: &str| match name {
+            "Key" | "VersionId" | "IsLatest" | "LastModified" | "Size" => true,
+            "StorageClass" | "ETag" => wants_data,
+            _ => false,
+        };
+        document.leaves(wanted, |name, text| {
+            let slot = match name {
                 "Key" => &mut key,
                 "VersionId" => &mut id,
                 "IsLatest" => &mut is_latest,
                 "LastModified" => &mut last_modified,
                 "Size" => &mut size,
-                "StorageClass" if wants_data => &mut storage_class,
-                "ETag" if wants_data => {
-                    if etag.replace(document.raw_text()?).is_some() {
-                        return Err("an element twice".into());
-                    }
-                    continue;
-                }
-                _ => {
-                    document.skip()?;
-                    continue;
-                }
+                "StorageClass" => &mut storage_class,
+                _ => return put_once(&mut etag, text),
             };
-            once(slot, document)?;
-        }
+            put_once(slot, text.resolved()?)
+        })?;
         let size = match (kind, size) {
             (Kind::Version, size) => {
                 size.as_deref().and_then(|text| text.parse().ok()).filter(|size| *size <= SIZE_MAX)
@@ -352,11 +348,9 @@ impl Encoding {
     }
 
     fn append(self, text: &str, out: &mut Vec<u8>) {
-        // Most keys need no decoding. Without an early end, so that many bytes are looked at at once.
-        let is_plain = !text.bytes().fold(false, |coded, byte| coded | (byte == b'%') | (byte == b'+'));
         match self {
-            Self::Url(plus) if !is_plain => decode_into(text, plus, out),
-            Self::Url(_) | Self::Plain => out.extend_from_slice(text.as_bytes()),
+            Self::Url(plus) => decode_into(text, plus, out),
+            Self::Plain => out.extend_from_slice(text.as_bytes()),
         }
     }
 }
@@ -380,7 +374,7 @@ impl ListVersions<'_> {
 /// Reads a page and holds it against the request. `plus` is what is known of the server.
 fn parse(body: &[u8], asked: &Asked<'_>, plus: Option<Plus>) -> Result<Page, Fault> {
     let mut raw = Raw::of(body, asked.request.wants_data)?;
-    let encoding = encoding_of(&raw, asked, plus)?;
+    let encoding = encoding_of(body, &raw, asked, plus)?;
     check_echoes(&raw, asked)?;
     let truncated = raw.is_truncated.as_deref().and_then(flag).ok_or("IsTruncated is missing")?;
     let entries = std::mem::take(&mut raw.entries);
@@ -397,7 +391,12 @@ fn parse(body: &[u8], asked: &Asked<'_>, plus: Option<Plus>) -> Result<Page, Fau
 
 /// What the page's keys are written in, from what is known, what was echoed, and what else the keys
 /// show.
-fn encoding_of(raw: &Raw<'_>, asked: &Asked<'_>, known: Option<Plus>) -> Result<Encoding, Fault> {
+fn encoding_of(
+    body: &[u8],
+    raw: &Raw<'_>,
+    asked: &Asked<'_>,
+    known: Option<Plus>,
+) -> Result<Encoding, Fault> {
     if !raw.is_encoded() {
         return Ok(Encoding::Plain);
     }
@@ -405,7 +404,10 @@ fn encoding_of(raw: &Raw<'_>, asked: &Asked<'_>, known: Option<Plus>) -> Result<
         return Ok(Encoding::Url(plus));
     }
     let keys = || raw.entries.iter().map(|entry| &*entry.key);
-    if !keys().any(|key| key.contains('+')) {
+    // Most pages hold none at all, and one look at the whole is quicker than one at each key. A page may
+    // write its plus as an entity.
+    let may_hold_plus = memchr::memchr(b'+', body).is_some() || memchr::memmem::find(body, b"&#").is_some();
+    if !may_hold_plus || !keys().any(|key| key.contains('+')) {
         return Ok(Encoding::Url(Plus::Space));
     }
     let sent_marker = asked.request.from.map(|from| from.key.as_bytes()).unwrap_or_default();

@@ -32,12 +32,59 @@ pub(super) fn read_xml<'a, T>(
     }
 }
 
-/// `Version` and `Deleted` follow one habit, `DeleteMarker` and `Error` the other.
-const ENTRY_NAME_BYTES: usize = 7;
+/// How many layouts are remembered: a page has two kinds of entries; an answer of DeleteObjects three,
+/// those of versions, of markers and of errors.
+const LAYOUTS_MAX: usize = 4;
+
+/// How many elements are open in an entry: the root and itself.
+const ENTRY_DEPTH: usize = 2;
+
+/// What an entry holds beside its texts.
+#[derive(Default)]
+struct Layout<'a> {
+    /// The entry's name with the `>` behind it.
+    name: &'a [u8],
+    leaves: Vec<Leaf<'a>>,
+    /// What follows the last text, to the entry's own end tag.
+    end: &'a [u8],
+}
+
+/// An element that holds a text.
+struct Leaf<'a> {
+    /// The tags, with the white space between them, from the text before to this one.
+    before: &'a [u8],
+    name: &'a str,
+    is_wanted: bool,
+}
+
+impl<'a> Layout<'a> {
+    /// Reads the texts of an entry whose content begins there, if it is laid out so; returns where it ends.
+    fn read(&self, text: &'a str, at: usize, texts: &mut Vec<RawText<'a>>) -> Result<Option<usize>, BadXml> {
+        let (bytes, mut at) = (text.as_bytes(), at);
+        texts.clear();
+        for leaf in &self.leaves {
+            if !bytes[at..].starts_with(leaf.before) {
+                return Ok(None);
+            }
+            at += leaf.before.len();
+            let (length, is_escaped) = length_of_text(&bytes[at..])?;
+            let Some(leaf_text) = text.get(at..at + length) else { return odd() };
+            let leaf_text = RawText { text: Cow::Borrowed(leaf_text), is_escaped };
+            if is_escaped && !leaf.is_wanted {
+                // An entity that does not exist makes the document void, wherever it stands.
+                leaf_text.check()?;
+            }
+            texts.push(leaf_text);
+            at += length;
+        }
+        Ok(bytes[at..].starts_with(self.end).then_some(at + self.end.len()))
+    }
+}
 
 /// A document in the plain form whose root is open.
 pub(super) struct PlainDocument<'a> {
-    /// What was not read yet.
+    text: &'a str,
+    /// What of the text was not read yet.
     rest: &'a str,
     root: &'a str,
     /// Names of the open elements with the `>` behind them, as their end tags have it; the root's first.
@@ -46,17 +93,26 @@ pub(super) struct PlainDocument<'a> {
     depth: usize,
     /// The innermost open element was written as `<Name/>`.
     is_empty: bool,
-    /// The start tags of the last entry of each kind: entries follow one another by the thousand with
-    /// the same elements, and comparing with a tag is quicker than looking for its end.
-    habits: [Vec<&'a str>; 2],
-    /// Which habit the entry at hand follows.
-    habit: usize,
-    /// How many start tags of it came.
-    place: usize,
+    /// How entries were laid out so far: they follow one another by the thousand with the same elements,
+    /// and comparing what lies between two texts is quicker than reading it.
+    layouts: Vec<Layout<'a>>,
+    /// The texts of the entry at hand.
+    texts: Vec<RawText<'a>>,
 }
 
 fn odd<T>() -> Result<T, BadXml> {
     Err("not in the plain form".into())
+}
+
+/// How long the text is that comes next, and whether entities are in it.
+fn length_of_text(bytes: &[u8]) -> Result<(usize, bool), BadXml> {
+    let Some(mut length) = memchr::memchr2(b'<', b'&', bytes) else { return odd() };
+    let is_escaped = bytes[length] == b'&';
+    if is_escaped {
+        let Some(more) = memchr::memchr(b'<', &bytes[length..]) else { return odd() };
+        length += more;
+    }
+    if length > TEXT_BYTES_MAX { odd() } else { Ok((length, is_escaped)) }
 }
 
 const fn is_white(byte: u8) -> bool {
@@ -94,14 +150,14 @@ impl<'a> PlainDocument<'a> {
         let Some(end) = behind.rfind(&format!("</{name}>")) else { return odd() };
         open[0] = &behind[end + 2..end + 3 + name.len()];
         Ok(Self {
+            text,
             rest: behind,
             root: name,
             open,
             depth: 1,
             is_empty: false,
-            habits: [const { Vec::new() }; 2],
-            habit: 0,
-            place: 0,
+            layouts: Vec::with_capacity(LAYOUTS_MAX),
+            texts: Vec::new(),
         })
     }
 
@@ -128,6 +184,86 @@ impl<'a> PlainDocument<'a> {
     }
 }
 
+impl<'a> PlainDocument<'a> {
+    /// What was read since `from`, which began there.
+    fn since(&self, from: usize) -> &'a [u8] {
+        &self.text.as_bytes()[from..self.at()]
+    }
+
+    /// The name of the innermost open element with the `>` behind it; empty where none is open.
+    fn name_of_open(&self) -> &'a [u8] {
+        self.depth.checked_sub(1).and_then(|at| self.open.get(at)).map_or(b"", |name| name.as_bytes())
+    }
+
+    /// How many bytes were read.
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
+    /// Reads the texts of the entry at hand, and its end, if it is laid out as one before: returns which
+    /// layout it has. Reads nothing if it is not.
+    fn read_by_layout(&mut self) -> Result<Option<usize>, BadXml> {
+        if self.is_empty || self.depth != ENTRY_DEPTH {
+            return Ok(None);
+        }
+        let (name, at) = (self.name_of_open(), self.at());
+        for (index, layout) in self.layouts.iter().enumerate().filter(|(_, layout)| layout.name == name) {
+            if let Some(end) = layout.read(self.text, at, &mut self.texts)? {
+                let Some(rest) = self.text.get(end..) else { return odd() };
+                self.rest = rest;
+                self.depth -= 1;
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the entry at hand element by element, and remembers how it is laid out.
+    fn learn_layout(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+        mut each: impl FnMut(&str, RawText<'a>) -> Result<(), BadXml>,
+    ) -> Result<(), BadXml> {
+        let entry = self.depth;
+        let mut layout = Layout { name: self.name_of_open(), ..Layout::default() };
+        // An empty element has no place for a text.
+        let mut has_layout = !self.is_empty;
+        let mut from = self.at();
+        while self.depth >= entry {
+            let Some(name) = self.child()? else { continue };
+            let is_wanted = self.depth == entry + 1 && wanted(name);
+            has_layout &= !self.is_empty;
+            // What is passed over is a text or elements, never both.
+            if !is_wanted && !self.is_at_text() {
+                continue;
+            }
+            let before = self.since(from);
+            let text = self.raw_text()?;
+            from = self.at() - "</>".len() - name.len();
+            layout.leaves.push(Leaf { before, name, is_wanted });
+            if is_wanted {
+                each(name, text)?;
+            } else {
+                text.check()?;
+            }
+        }
+        layout.end = self.since(from);
+        if has_layout && entry == ENTRY_DEPTH {
+            if self.layouts.len() == LAYOUTS_MAX {
+                self.layouts.remove(0);
+            }
+            self.layouts.push(layout);
+        }
+        Ok(())
+    }
+
+    /// Whether the element just opened holds nothing but a text.
+    fn is_at_text(&self) -> bool {
+        let bytes = self.rest.as_bytes();
+        self.is_empty || memchr::memchr(b'<', bytes).is_some_and(|end| bytes[end..].starts_with(b"</"))
+    }
+}
+
 impl<'a> Elements<'a> for PlainDocument<'a> {
     type Name = &'a str;
 
@@ -148,17 +284,6 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
             self.rest = rest;
             return self.close().map(|()| None);
         }
-        if let Some(known) = self.habits[self.habit].get(self.place)
-            && self.depth > 1
-            && let Some(rest) = self.rest.strip_prefix(*known)
-            && let Some(slot) = self.open.get_mut(self.depth)
-        {
-            *slot = &known[1..];
-            self.place += 1;
-            self.depth += 1;
-            self.rest = rest;
-            return Ok(Some(&known[1..known.len() - 1]));
-        }
         // Names are short: a look at each byte is quicker than a search.
         let length = tag.bytes().take_while(u8::is_ascii_alphanumeric).count();
         let (name, behind) = tag.split_at(length);
@@ -167,15 +292,6 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
         let Some(slot) = self.open.get_mut(self.depth) else { return odd() };
         // An empty element has no end tag, and is closed before one is looked for.
         *slot = &tag[..length + 1];
-        if self.depth == 1 {
-            self.habit = usize::from(name.len() != ENTRY_NAME_BYTES);
-            self.place = 0;
-        } else if !is_empty {
-            let habit = &mut self.habits[self.habit];
-            habit.truncate(self.place);
-            habit.push(&self.rest[..length + 2]);
-            self.place += 1;
-        }
         self.depth += 1;
         self.rest = rest;
         self.is_empty = is_empty;
@@ -186,18 +302,26 @@ impl<'a> Elements<'a> for PlainDocument<'a> {
         if self.close_empty() {
             return Ok(RawText { text: Cow::Borrowed(""), is_escaped: false });
         }
-        let bytes = self.rest.as_bytes();
-        let Some(mut length) = memchr::memchr2(b'<', b'&', bytes) else { return odd() };
-        let is_escaped = bytes[length] == b'&';
-        if is_escaped {
-            let Some(more) = memchr::memchr(b'<', &bytes[length..]) else { return odd() };
-            length += more;
-        }
+        let (length, is_escaped) = length_of_text(self.rest.as_bytes())?;
         let (text, behind) = self.rest.split_at(length);
-        let Some(rest) = behind.strip_prefix("</").filter(|_| length <= TEXT_BYTES_MAX) else { return odd() };
+        let Some(rest) = behind.strip_prefix("</") else { return odd() };
         self.rest = rest;
         self.close()?;
         Ok(RawText { text: Cow::Borrowed(text), is_escaped })
+    }
+
+    fn leaves(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+        mut each: impl FnMut(&str, RawText<'a>) -> Result<(), BadXml>,
+    ) -> Result<(), BadXml> {
+        let Some(layout) = self.read_by_layout()? else { return self.learn_layout(wanted, each) };
+        for (leaf, text) in
+            self.layouts[layout].leaves.iter().zip(self.texts.drain(..)).filter(|(leaf, _)| leaf.is_wanted)
+        {
+            each(leaf.name, text)?;
+        }
+        Ok(())
     }
 
     fn skip(&mut self) -> Result<(), BadXml> {
@@ -250,49 +374,99 @@ mod tests {
         Ok(said)
     }
 
-    fn plain(body: &[u8]) -> Result<Vec<String>, BadXml> {
-        let mut document = PlainDocument::open(body)?;
-        let said = walk(&mut document)?;
-        document.end()?;
+    /// The texts of a document's entries, without those of their ETags.
+    fn entries<'a>(document: &mut impl Elements<'a>) -> Result<Vec<String>, BadXml> {
+        let mut said = Vec::new();
+        while let Some(name) = document.child()? {
+            said.push(name.as_ref().to_owned());
+            if name.as_ref().len() < "Version".len() {
+                document.skip()?;
+                continue;
+            }
+            let wanted = |name: &str| matches!(name, "Key" | "Size");
+            document.leaves(wanted, |name, text| {
+                said.push(format!("{name}={}", text.resolved()?));
+                Ok(())
+            })?;
+        }
         Ok(said)
     }
 
-    fn full(body: &[u8]) -> Result<Vec<String>, BadXml> {
-        let mut document = Document::open(body)?;
-        let said = walk(&mut document)?;
-        document.end()?;
-        Ok(said)
+    /// What [`walk`] and [`entries`] say of a body.
+    type Said = [Result<Vec<String>, BadXml>; 2];
+
+    fn plain(body: &[u8]) -> Said {
+        let open = || PlainDocument::open(body);
+        let walked = open().and_then(|mut document| Ok((walk(&mut document)?, document.end()?).0));
+        let entries = open().and_then(|mut document| Ok((entries(&mut document)?, document.end()?).0));
+        [walked, entries]
+    }
+
+    fn full(body: &[u8]) -> Said {
+        let open = || Document::open(body);
+        let walked = open().and_then(|mut document| Ok((walk(&mut document)?, document.end()?).0));
+        let entries = open().and_then(|mut document| Ok((entries(&mut document)?, document.end()?).0));
+        [walked, entries]
     }
 
     const PAGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<R xmlns=\"http://s3/doc/\"><Name>b</Name><Prefix/>\n\
         <Version><Key>a+%20 b</Key><ETag>&quot;x&amp;y&quot;</ETag><Owner><ID>1</ID><DisplayName></DisplayName></Owner>\
         <Size>7</Size></Version> <Version><Key>\u{fc}&#13;&#x9;</Key><Owner>text</Owner><Owner/></Version><Version/></R> \n";
 
+    /// Entries that are laid out alike, and one in between that is not.
+    const ALIKE: &str = "<R><Version><Key>a</Key> <ETag>&quot;1&quot;</ETag><Owner><ID>1</ID></Owner><Size>1</Size></Version>\n\
+        <Version><Key>b&amp;</Key> <ETag>&lt;2</ETag><Owner><ID>&gt;</ID></Owner><Size></Size></Version>\n\
+        <Version><Key>c</Key> <ETag/><Owner><ID>1</ID></Owner><Size>3</Size></Version>\
+        <Deleted><Key>d</Key></Deleted><Deleted><Key>e</Key></Deleted><Version><Key>f</Key></Version>\
+        <DeleteMarker><Key>g</Key></DeleteMarker><DeleteMarker><Key>h</Key></DeleteMarker></R>";
+
     #[test]
     fn both_readers_say_the_same_of_a_page() {
-        let said = plain(PAGE.as_bytes()).expect("is plain");
-        assert_eq!(said, full(PAGE.as_bytes()).expect("is XML"));
-        assert!(said.contains(&"ETag=\"x&y\"".to_owned()), "{said:?}");
-        assert!(said.contains(&"Key=\u{fc}\r\t".to_owned()), "{said:?}");
+        let said = plain(PAGE.as_bytes());
+        assert_eq!(said, full(PAGE.as_bytes()));
+        let [Ok(walked), _] = said else { panic!("{said:?}") };
+        assert!(walked.contains(&"ETag=\"x&y\"".to_owned()), "{walked:?}");
+        assert!(walked.contains(&"Key=\u{fc}\r\t".to_owned()), "{walked:?}");
+        let said = plain(ALIKE.as_bytes());
+        assert_eq!(said[1], full(ALIKE.as_bytes())[1]);
+        let [_, Ok(entries)] = said else { panic!("{said:?}") };
+        assert_eq!(entries[..6], ["Version", "Key=a", "Size=1", "Version", "Key=b&", "Size="]);
     }
 
     #[test]
     fn a_cut_or_changed_page_is_never_read_otherwise_than_by_the_full_reader() {
-        let page = PAGE.as_bytes();
-        let mut plain_ones = 0;
-        for at in 0..page.len() {
-            let cut = &page[..at];
-            assert!(plain(cut).is_err() || plain(cut) == full(cut), "cut at {at}");
-            for change in *b"<>/&;! x\"?-\xff\0" {
-                let mut changed = page.to_vec();
-                changed[at] = change;
-                if let Ok(said) = plain(&changed) {
-                    plain_ones += 1;
-                    assert_eq!(Ok(said), full(&changed), "{} at {at}", char::from(change));
+        for page in [PAGE, ALIKE] {
+            let page = page.as_bytes();
+            let mut plain_ones = 0;
+            let mut compare = |body: &[u8], what: &str| {
+                for (plain, full) in plain(body).into_iter().zip(full(body)) {
+                    plain_ones += usize::from(plain.is_ok());
+                    assert!(plain.is_err() || plain == full, "{what}: {plain:?}, {full:?}");
+                }
+            };
+            for at in 0..page.len() {
+                compare(&page[..at], &format!("cut at {at}"));
+                for change in *b"<>/&;! x\"?-\xff\0" {
+                    let mut changed = page.to_vec();
+                    changed[at] = change;
+                    compare(&changed, &format!("{} at {at}", char::from(change)));
                 }
             }
+            assert!(plain_ones > page.len() / 2, "only {plain_ones} were plain");
         }
-        assert!(plain_ones > page.len(), "only {plain_ones} were plain");
+    }
+
+    #[test]
+    fn entries_laid_out_like_one_before_are_read_at_once() {
+        let mut document = PlainDocument::open(ALIKE.as_bytes()).expect("opens");
+        let mut at_once = Vec::new();
+        while document.child().expect("a child").is_some() {
+            let before = document.rest;
+            at_once.push(document.read_by_layout().expect("is plain"));
+            (document.rest, document.depth) = (before, ENTRY_DEPTH);
+            document.leaves(|name| name == "Key", |_, _| Ok(())).expect("is plain");
+        }
+        assert_eq!(at_once, [None, Some(0), None, None, Some(1), None, None, Some(3)]);
     }
 
     #[test]
@@ -306,7 +480,7 @@ mod tests {
             "<R><K /></R>",
             "<R><K>&nbsp;</K></R>",
         ] {
-            assert!(plain(odd.as_bytes()).is_err(), "{odd}");
+            assert!(plain(odd.as_bytes()).iter().all(Result::is_err), "{odd}");
         }
         let deep = format!("<R>{}</R>", "<a>".repeat(40));
         let mut document = PlainDocument::open(deep.as_bytes()).expect("opens");

@@ -93,6 +93,25 @@ pub(super) trait Elements<'a> {
     /// Passes over the child just opened.
     fn skip(&mut self) -> Result<(), BadXml>;
 
+    /// Reads the child just opened, an entry such as there are many of: hands the texts of those of its
+    /// children that are `wanted` to `each`, with their names, and passes over the others. All entries of
+    /// one name must be read with the same wishes.
+    fn leaves(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+        mut each: impl FnMut(&str, RawText<'a>) -> Result<(), BadXml>,
+    ) -> Result<(), BadXml> {
+        while let Some(start) = self.child()? {
+            if wanted(start.as_ref()) {
+                let text = self.raw_text()?;
+                each(start.as_ref(), text)?;
+            } else {
+                self.skip()?;
+            }
+        }
+        Ok(())
+    }
+
     /// The text of the child just opened, with its entities replaced.
     fn text(&mut self) -> Result<Cow<'a, str>, BadXml> {
         self.raw_text()?.resolved()
@@ -276,8 +295,12 @@ pub(super) fn once<'a>(
     slot: &mut Option<Cow<'a, str>>,
     document: &mut impl Elements<'a>,
 ) -> Result<(), BadXml> {
-    let text = document.text()?;
-    match slot.replace(text) {
+    put_once(slot, document.text()?)
+}
+
+/// Puts a value into its slot; a second one makes the document void.
+pub(super) fn put_once<T>(slot: &mut Option<T>, value: T) -> Result<(), BadXml> {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err("an element twice".into()),
     }

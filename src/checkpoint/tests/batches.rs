@@ -15,7 +15,7 @@ fn rich_page(range: &RangeRow) -> PageCommit {
         action: ActionId(0),
         seq: 1,
         after_seq: Some(0),
-        items: vec![item("a/0000", "latest")],
+        items: vec![item("a/0000", "latest")].into(),
     };
     let new = RangeRow {
         cursor: Some(Marker { key: "z".into(), version_id: VersionId::new("null") }),
@@ -129,8 +129,13 @@ async fn latest_items_wait_for_every_elder_batch_and_open_tail_before_them() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoint, range) = started(&folder.path().join("run.sqlite")).await;
     // Elders 0 and 2 are batches, elders 1 are a tail; three batches of latest items wait for each.
-    let tail =
-        Tail { phase: Phase::Elders, action: ActionId(0), seq: 1, after_seq: None, items: items("t", 1) };
+    let tail = Tail {
+        phase: Phase::Elders,
+        action: ActionId(0),
+        seq: 1,
+        after_seq: None,
+        items: items("t", 1).into(),
+    };
     let batches = vec![
         elders(0, items("a", 2)),
         elders(2, items("c", 2)),
@@ -164,7 +169,8 @@ async fn latest_items_wait_for_every_elder_batch_and_open_tail_before_them() {
     checkpoint.settle(all_done(&claims.batches[0].batch)).await.unwrap();
     assert_eq!(claim_ids(&checkpoint, 10, 1).await, [3], "the open tail holds back the others");
     // The tail becomes a batch under its number, and is settled.
-    let closed = page(&range, RangeRow { tails: vec![], ..range.clone() }, vec![elders(1, tail.items)], &[]);
+    let closed =
+        page(&range, RangeRow { tails: vec![], ..range.clone() }, vec![elders(1, tail.items.to_vec())], &[]);
     checkpoint.commit_page(closed).await.unwrap();
     let claims = checkpoint.claim(10, at(1)).await.unwrap();
     assert_eq!(claims.batches.iter().map(|claimed| claimed.batch.id).collect::<Vec<_>>(), [7]);

@@ -14,11 +14,11 @@ async fn step(checkpoint: &Checkpoint, range: &mut RangeRow) -> Result<bool, Che
             action: ActionId(0),
             seq,
             after_seq: Some(seq - 1),
-            items: items(&format!("tail-{n}"), 2),
+            items: items(&format!("tail-{n}"), 2).into(),
         };
         // Each page brings an elder batch, makes the tail a batch, and leaves a new tail but the last.
         let mut batches = vec![elders(2 * n, items(&format!("page-{n}"), 7))];
-        batches.extend(range.tails.iter().map(|tail| latest(tail.seq, tail.after_seq, tail.items.clone())));
+        batches.extend(range.tails.iter().map(|tail| latest(tail.seq, tail.after_seq, tail.items.to_vec())));
         let is_last = n + 1 == PAGES;
         let tails = if is_last { vec![] } else { vec![tail(2 * n + 1)] };
         let new = RangeRow { tails, next_seq: 2 * n + 2, done: is_last, ..range.clone() };

@@ -215,7 +215,7 @@ impl World {
                 action: open.action,
                 seq: open.seq,
                 after_seq: open.after_seq,
-                items: open.items.clone(),
+                items: open.items.to_vec(),
             });
         }
         for _ in 0..elder_count {
@@ -230,7 +230,7 @@ impl World {
                 action: ActionId(0),
                 seq: next_seq,
                 after_seq: None,
-                items,
+                items: items.into(),
             });
             next_seq += 1;
         }

@@ -119,7 +119,7 @@ fn list(
 fn marker_is_not_released(commit: &PageCommit, marker: Option<&Marker>) {
     let Some(marker) = marker else { return };
     let released = commit.batches.iter().flat_map(|batch| &batch.items);
-    let waiting = commit.range.tails.iter().flat_map(|tail| &tail.items);
+    let waiting = commit.range.tails.iter().flat_map(|tail| tail.items.iter());
     for item in released.chain(waiting) {
         let is_marker = item.key == marker.key && Some(&item.version_id) == marker.version_id.as_ref();
         assert!(!is_marker || commit.range.done, "{item:?} was released while it is the marker");

@@ -154,7 +154,7 @@ fn put_line(out: &mut Vec<u8>, record: &Record, rule_names: &[String], at: &[u8]
         Kind::Version => b",\"kind\":\"version\",\"size\":",
         Kind::DeleteMarker => b",\"kind\":\"delete-marker\",\"size\":",
     });
-    write!(out, "{}", record.size)?;
+    put_number(out, record.size);
     out.extend_from_slice(b",\"last_modified\":\"");
     record.last_modified.append_to(out);
     out.push(b'"');
@@ -186,13 +186,29 @@ fn put_line(out: &mut Vec<u8>, record: &Record, rule_names: &[String], at: &[u8]
             if let Some(request_id) = request_id {
                 put_text(out, ",\"request_id\":", request_id)?;
             }
-            write!(out, ",\"attempt\":{attempt}")?;
+            out.extend_from_slice(b",\"attempt\":");
+            put_number(out, u64::from(*attempt));
         }
     }
     out.extend_from_slice(b",\"at\":\"");
     out.extend_from_slice(at);
     out.extend_from_slice(b"\"}\n");
     Ok(())
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    // As many as the largest number has.
+    let mut digits = [0; 20];
+    let (mut rest, mut first) = (number, digits.len());
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
 }
 
 /// Appends a field's name as given and its text in quotes.
@@ -218,4 +234,18 @@ fn put_bare(out: &mut Vec<u8>, name: &str, text: &[u8]) {
     out.push(b'"');
     out.extend_from_slice(text);
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 1_048_576, u64::MAX] {
+            let mut written = Vec::new();
+            put_number(&mut written, number);
+            assert_eq!(written, number.to_string().as_bytes());
+        }
+    }
 }

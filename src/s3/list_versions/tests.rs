@@ -157,7 +157,9 @@ fn a_plus_means_what_the_rest_of_the_page_shows() {
     let as_path = encoded(&(version("a+b", "1") + &version("c%20d", "2")));
     assert_eq!(keys(&read(&as_path).expect("a page")), ["a+b", "c d"]);
     let unclear = encoded(&version("a+b", "1"));
-    assert_eq!(read(&unclear), Err(Fault::UnclearPlus));
+    for entity in ["+", "&#43;", "&#x2B;"] {
+        assert_eq!(read(&encoded(&version(&format!("a{entity}b"), "1"))), Err(Fault::UnclearPlus));
+    }
     for (plus, key) in [(Plus::Space, "a b"), (Plus::Literal, "a+b")] {
         assert_eq!(keys(&read_from(&unclear, "", None, Some(plus)).expect("a page")), [key]);
     }
