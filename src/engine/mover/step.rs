@@ -9,7 +9,7 @@ use crate::s3::{Expect, Operation, Origin, RestoreAnswer, RestoreState, S3Error,
 
 use super::attributes::{Given, SourceFacts, given};
 use super::chain::{Chain, Halt};
-use super::history::Written;
+use super::history::{self, Written};
 
 /// Attempts of one step whose outcome was open each time, before the chain is put off.
 const OPEN_ATTEMPTS_MAX: u32 = 3;
@@ -135,11 +135,9 @@ impl Chain {
             if let Some(written) = self.applied(step).await? {
                 return Ok(written);
             }
-            if &*error.code == "PreconditionFailed" && attempt > 1 {
-                return Err(Halt::failed(
-                    "SourceChanged",
-                    format!("the source or the destination is not what it was: {error}"),
-                ));
+            if &*error.code == "PreconditionFailed" {
+                self.explain_refusal(step, &error, attempt).await?;
+                continue;
             }
             let mut chance = || self.ctx.caller.chance();
             let class = if error.class == Class::Throttled { Class::Throttled } else { Class::Transient };
@@ -147,6 +145,24 @@ impl Chain {
                 InCall::Again(pause) if attempt < OPEN_ATTEMPTS_MAX => self.pause(pause).await,
                 _ => return Err(self.halted(&error)),
             }
+        }
+    }
+
+    /// A condition failed although the destination is what it should be. Where the source is not what it
+    /// was, the step fails. Otherwise a server that fails it twice reads conditions in a way of its own, as
+    /// Ceph RGW does with ETags in quotes: none are sent any more.
+    async fn explain_refusal(&self, step: usize, error: &S3Error, attempt: u32) -> Result<(), Halt> {
+        let source = self.facts(step, false).await?.head.and_then(|head| head.etag).unwrap_or_default();
+        if history::bare(&source) != history::bare(self.wanted(step).etag) {
+            return Err(Halt::failed("SourceChanged", "the source is not what it was when it was listed"));
+        }
+        match (attempt, self.side.sends_conditions()) {
+            (1, true) => Ok(()),
+            (_, true) => {
+                self.side.drop_conditions();
+                Ok(())
+            }
+            (_, false) => Err(self.halted(error)),
         }
     }
 
