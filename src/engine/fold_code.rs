@@ -267,6 +267,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_waits_for_the_end_of_its_key_comes_back_whole() {
+        let key = Key::new(*b"\xff/k");
+        let (rule, action) = (RuleId(3), ActionId(4));
+        let reasons = [
+            KeepReason::NoRule,
+            KeepReason::Rule(rule),
+            KeepReason::Cutoff,
+            KeepReason::Promotion(rule),
+            KeepReason::NullVersion(rule),
+            KeepReason::Ambiguous(rule),
+            KeepReason::Unfinished,
+            KeepReason::ChainTooLong(rule),
+        ];
+        let selected =
+            [Decision::Act { rule, action, elders_selected: true }, Decision::Copy { rule, action }];
+        let decisions = reasons.into_iter().map(Decision::Keep).chain(selected);
+        let mut open = OpenKey::new(key.clone(), false);
+        for (n, decision) in decisions.enumerate() {
+            let version = Version {
+                key: key.clone(),
+                id: VersionId::new(format!("v{n}")).unwrap(),
+                kind: kind(n % 2 == 1),
+                is_latest: false,
+                last_modified: Timestamp::from_millis(n as i64),
+                size: 7,
+                etag: Some("\"e\"".into()),
+                storage_class: Some("GLACIER".into()),
+            };
+            assert!(open.hold(Decided { version, decision }).is_empty());
+        }
+        for open in [open, OpenKey::new(key, true)] {
+            let carried = Carried { open: Some(open), ..Carried::default() };
+            let bytes = encode(&carried).unwrap();
+            assert_eq!(decode(bytes.as_deref()), Some(carried));
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_anything_could_travel_is_read() {
+        let written = br#"{"fold":null,"key_rules":[2]}"#;
+        let carried = Carried { key_rules: vec![RuleId(2)], ..Carried::default() };
+        assert_eq!(decode(Some(written)), Some(carried.clone()));
+        assert_eq!(encode(&carried).unwrap().as_deref(), Some(written.as_slice()));
+    }
+
+    #[test]
     fn what_is_carried_comes_back_whole() {
         let key = Key::new(*b"a\x00\xff/b");
         let carried = Carried {

@@ -88,18 +88,48 @@ pub struct AuditLine<'a> {
     /// The attempt that settled it, from 1; 0 where none was made; absent for kept versions.
     #[serde(default)]
     pub attempt: Option<u32>,
+    /// Where its verified copy is, where one was made.
+    #[serde(default)]
+    pub copied_to: Option<CopiedLine<'a>>,
     /// When that was known, RFC 3339, by the server's clock.
     pub at: Cow<'a, str>,
+}
+
+/// A copy, in a line of the audit.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct CopiedLine<'a> {
+    /// The key at the destination, where it is UTF-8.
+    #[serde(default)]
+    pub key: Option<Cow<'a, str>>,
+    /// The key in Base64, where it is not UTF-8.
+    #[serde(default)]
+    pub key_base64: Option<Cow<'a, str>>,
+    /// The version id at the destination; `null` where that keeps no versions.
+    pub version_id: Cow<'a, str>,
+    /// The ETag at the destination, quotes included; absent for a delete marker.
+    #[serde(default)]
+    pub etag: Option<Cow<'a, str>>,
+}
+
+impl CopiedLine<'_> {
+    /// The key as bytes, whichever way it is written; `None` where the line holds neither.
+    pub fn key_bytes(&self) -> Option<Key> {
+        key_bytes(self.key.as_deref(), self.key_base64.as_deref())
+    }
+}
+
+fn key_bytes(text: Option<&str>, coded: Option<&str>) -> Option<Key> {
+    match (text, coded) {
+        (Some(text), _) => Some(Key::from(text)),
+        (None, Some(coded)) => BASE64.decode(coded.as_bytes()).ok().map(Key::from),
+        (None, None) => None,
+    }
 }
 
 impl AuditLine<'_> {
     /// The key as bytes, whichever way it is written; `None` where the line holds neither.
     pub fn key_bytes(&self) -> Option<Key> {
-        match (&self.key, &self.key_base64) {
-            (Some(text), _) => Some(Key::from(&**text)),
-            (None, Some(coded)) => BASE64.decode(coded.as_bytes()).ok().map(Key::from),
-            (None, None) => None,
-        }
+        key_bytes(self.key.as_deref(), self.key_base64.as_deref())
     }
 }
 

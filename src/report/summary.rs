@@ -12,6 +12,12 @@ use crate::model::{Kind, Outcome, RuleId};
 /// What AWS asks for a thousand LIST requests, in US dollars, in its cheapest regions. Deleting is
 /// free there.
 const LIST_USD_PER_THOUSAND: f64 = 0.005;
+/// What AWS asks for a thousand COPY, PUT and multipart requests to S3 Standard, in US dollars, in its
+/// cheapest regions.
+const COPY_USD_PER_THOUSAND: f64 = 0.005;
+/// The note of the checkpoint that tells what each rule does: a JSON array of `keep`, `delete`, `move` and
+/// `copy`, in the order of the rules. Runs without it delete.
+pub const RULE_ACTIONS_NOTE: &str = "rule-actions";
 /// What a request takes at most.
 const VERSIONS_PER_REQUEST: u64 = 1000;
 
@@ -52,7 +58,7 @@ pub struct Summary {
     pub planned: u64,
     /// Bytes of the selected.
     pub bytes_planned: u64,
-    /// Deleted.
+    /// Deleted, moved or copied.
     pub done: u64,
     /// Found to be gone already.
     pub gone: u64,
@@ -64,7 +70,7 @@ pub struct Summary {
     pub pending: u64,
     /// Of the pending ones, those a request may be under way for.
     pub in_flight: u64,
-    /// Bytes freed.
+    /// Bytes deleted, moved or copied.
     pub bytes_done: u64,
     /// Why versions are kept.
     pub kept_because: BTreeMap<String, u64>,
@@ -83,14 +89,18 @@ pub struct Summary {
 pub struct RuleSummary {
     /// Its name.
     pub name: String,
+    /// What it does: `keep`, `delete`, `move` or `copy`.
+    pub action: String,
     /// Versions it selected.
     pub planned: u64,
     /// Keys it selected something of.
     pub keys: u64,
     /// Bytes it selected.
     pub bytes: u64,
-    /// Deleted.
+    /// Deleted, moved or copied.
     pub done: u64,
+    /// Bytes of these.
+    pub bytes_done: u64,
     /// Found to be gone.
     pub gone: u64,
     /// Failed.
@@ -146,12 +156,26 @@ pub struct FailureLine {
 pub struct PlanFigures {
     /// DeleteObjects requests at least.
     pub delete_requests: u64,
+    /// Requests that write copies, at least: one for each version that is copied or moved.
+    pub copy_requests: u64,
     /// LIST requests made for the plan.
     pub list_requests: u64,
     /// Seconds that the job's own ceilings ask for; 0 where it has none.
     pub seconds_at_limits: f64,
     /// What AWS asks for the LIST requests. Other providers have other prices.
     pub list_cost_usd: f64,
+    /// What AWS asks for the requests that write copies, without storage and traffic.
+    pub copy_cost_usd: f64,
+}
+
+/// What the rules of one action come to together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct ActionFigures {
+    pub(super) rules: u64,
+    pub(super) planned: u64,
+    pub(super) bytes_planned: u64,
+    pub(super) done: u64,
+    pub(super) bytes_done: u64,
 }
 
 const fn kind(kind: Kind) -> &'static str {
@@ -180,6 +204,8 @@ impl Summary {
             }
         }
         let settled = totals.settled().versions;
+        let actions = snapshot.note(RULE_ACTIONS_NOTE)?.and_then(|text| serde_json::from_str(&text).ok());
+        let actions: Vec<String> = actions.unwrap_or_default();
         Ok(Self {
             run_id: header.run_id,
             job: header.job_name,
@@ -206,7 +232,7 @@ impl Summary {
             in_flight: totals.in_flight.versions,
             bytes_done: totals.done().bytes,
             kept_because,
-            rules: rules(&header.rule_names, &totals, &snapshot.samples()?),
+            rules: rules(&header.rule_names, &actions, &totals, &snapshot.samples()?),
             ranges_done: progress.done,
             ranges: progress.ranges,
             requests: totals.requests,
@@ -219,20 +245,37 @@ impl Summary {
         versions_per_second: Option<u32>,
         requests_per_second: Option<u32>,
     ) -> PlanFigures {
-        let delete_requests = self.planned.div_ceil(VERSIONS_PER_REQUEST);
+        let deletes = self.of_action("delete").planned + self.of_action("move").planned;
+        let copy_requests = self.of_action("copy").planned + self.of_action("move").planned;
+        let delete_requests = deletes.div_ceil(VERSIONS_PER_REQUEST);
         let list_requests = self.requests.get("list_pages").copied().unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
         let seconds =
             |amount: u64, rate: Option<u32>| rate.map_or(0.0, |rate| amount as f64 / f64::from(rate));
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-        let list_cost_usd = list_requests as f64 * LIST_USD_PER_THOUSAND / 1000.0;
+        let cost = |requests: u64, usd_per_thousand: f64| requests as f64 * usd_per_thousand / 1000.0;
         PlanFigures {
             delete_requests,
+            copy_requests,
             list_requests,
-            seconds_at_limits: seconds(self.planned, versions_per_second)
-                .max(seconds(delete_requests, requests_per_second)),
-            list_cost_usd,
+            seconds_at_limits: seconds(deletes + copy_requests, versions_per_second)
+                .max(seconds(delete_requests + copy_requests, requests_per_second)),
+            list_cost_usd: cost(list_requests, LIST_USD_PER_THOUSAND),
+            copy_cost_usd: cost(copy_requests, COPY_USD_PER_THOUSAND),
         }
+    }
+
+    /// The figures of all rules that do this together.
+    pub(super) fn of_action(&self, action: &str) -> ActionFigures {
+        let mut figures = ActionFigures::default();
+        for rule in self.rules.iter().filter(|rule| rule.action == action) {
+            figures.rules += 1;
+            figures.planned += rule.planned;
+            figures.bytes_planned += rule.bytes;
+            figures.done += rule.done;
+            figures.bytes_done += rule.bytes_done;
+        }
+        figures
     }
 
     /// The versions deleted in a second, over the whole life of the run.
@@ -241,7 +284,7 @@ impl Summary {
     }
 }
 
-fn rules(names: &[String], totals: &Totals, samples: &[Sample]) -> Vec<RuleSummary> {
+fn rules(names: &[String], actions: &[String], totals: &Totals, samples: &[Sample]) -> Vec<RuleSummary> {
     let of = |index: usize, wanted: fn(Counter) -> bool| {
         totals
             .sum(|counter| counter.rule().is_some_and(|rule| usize::from(rule.0) == index) && wanted(counter))
@@ -251,12 +294,15 @@ fn rules(names: &[String], totals: &Totals, samples: &[Sample]) -> Vec<RuleSumma
         .enumerate()
         .map(|(index, name)| {
             let planned = of(index, |counter| matches!(counter, Counter::Planned(_)));
+            let done = of(index, |counter| matches!(counter, Counter::Done(_)));
             RuleSummary {
                 name: name.clone(),
+                action: actions.get(index).cloned().unwrap_or_else(|| "delete".to_owned()),
                 planned: planned.versions,
                 keys: planned.keys,
                 bytes: planned.bytes,
-                done: of(index, |counter| matches!(counter, Counter::Done(_))).versions,
+                done: done.versions,
+                bytes_done: done.bytes,
                 gone: of(index, |counter| matches!(counter, Counter::Gone(_))).versions,
                 failed: of(index, |counter| matches!(counter, Counter::Failed(_))).versions,
                 skipped: of(index, |counter| matches!(counter, Counter::Skipped(..))).versions,

@@ -40,6 +40,29 @@ fn kept_line(summary: &Summary) -> String {
     if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
 }
 
+/// What the rules do that remove or copy: the word for what is done, and the action's name.
+const DEEDS: [(&str, &str); 3] = [("deleted", "delete"), ("moved", "move"), ("copied", "copy")];
+
+/// Whether everything that the rules select is deleted and nothing else.
+fn only_deletes(summary: &Summary) -> bool {
+    DEEDS[1..].iter().all(|(_, action)| summary.of_action(action).rules == 0)
+}
+
+/// What was done, a line for each kind of action that the job has.
+fn done_lines(summary: &Summary) -> Vec<String> {
+    if only_deletes(summary) {
+        let (done, freed) = (count(summary.done), bytes(summary.bytes_done));
+        return vec![format!("  deleted  {done} ({freed} freed)")];
+    }
+    let deeds = DEEDS.iter().map(|(word, action)| (word, summary.of_action(action)));
+    deeds
+        .filter(|(_, figures)| figures.rules > 0)
+        .map(|(word, figures)| {
+            format!("  {word:<7}  {} ({})", count(figures.done), bytes(figures.bytes_done))
+        })
+        .collect()
+}
+
 /// What a run came to: the last words of `run` and `apply`, and the body of `status`.
 pub fn summary_text(summary: &Summary) -> String {
     let mut lines = vec![
@@ -48,8 +71,8 @@ pub fn summary_text(summary: &Summary) -> String {
         format!("  listed   {}", count(summary.listed)),
         format!("  kept     {}{}", count(summary.kept), kept_line(summary)),
         format!("  planned  {} ({})", count(summary.planned), bytes(summary.bytes_planned)),
-        format!("  deleted  {} ({} freed)", count(summary.done), bytes(summary.bytes_done)),
     ];
+    lines.extend(done_lines(summary));
     for (name, n) in [
         ("gone   ", summary.gone),
         ("failed ", summary.failed),
@@ -69,24 +92,47 @@ pub fn summary_text(summary: &Summary) -> String {
     }
     let mut text = lines.join("\n");
     text.push('\n');
-    let mut rows = vec![cells(&["rule", "planned", "deleted", "gone", "failed", "skipped", "kept", "bytes"])];
+    let only_deletes = only_deletes(summary);
+    let done = if only_deletes { &["deleted"][..] } else { &["action", "done"][..] };
+    let heads = [&["rule", "planned"][..], done, &["gone", "failed", "skipped", "kept", "bytes"][..]];
+    let mut rows = vec![cells(&heads.concat())];
     rows.extend(summary.rules.iter().map(|rule| {
-        let figures = [rule.planned, rule.done, rule.gone, rule.failed, rule.skipped, rule.kept].map(count);
-        std::iter::once(rule.name.clone()).chain(figures).chain([bytes(rule.bytes)]).collect()
+        let action = if only_deletes { None } else { Some(rule.action.clone()) };
+        let figures = [rule.done, rule.gone, rule.failed, rule.skipped, rule.kept].map(count);
+        let begin = [rule.name.clone(), count(rule.planned)];
+        begin.into_iter().chain(action).chain(figures).chain([bytes(rule.bytes)]).collect()
     }));
     text + &table(&rows)
 }
 
+/// How much is planned, in all and of each kind.
+fn plan_head(summary: &Summary) -> String {
+    let planned = format!("{} of {} listed versions", count(summary.planned), count(summary.listed));
+    let mut text = format!("plan {} of job {}: {planned}", summary.run_id, summary.job);
+    let deeds: Vec<_> = DEEDS
+        .iter()
+        .map(|(word, action)| (word, summary.of_action(action)))
+        .filter(|(_, figures)| figures.rules > 0)
+        .collect();
+    let of_all = bytes(summary.bytes_planned);
+    match deeds.as_slice() {
+        [] => text += &format!(" would be deleted, {of_all}"),
+        [(word, _)] => text += &format!(" would be {word}, {of_all}"),
+        deeds => {
+            text += &format!(" are selected, {of_all}");
+            for (word, figures) in deeds {
+                let (versions, of_these) = (count(figures.planned), bytes(figures.bytes_planned));
+                text += &format!("\n  {versions} would be {word}, {of_these}");
+            }
+        }
+    }
+    text.push('\n');
+    text
+}
+
 /// A plan: what each rule selected, with examples, and what carrying it out takes.
 pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
-    let mut text = format!(
-        "plan {} of job {}: {} of {} listed versions would be deleted, {}\n",
-        summary.run_id,
-        summary.job,
-        count(summary.planned),
-        count(summary.listed),
-        bytes(summary.bytes_planned)
-    );
+    let mut text = plan_head(summary);
     text += &format!("  kept {}{}\n", count(summary.kept), kept_line(summary));
     let mut rows = vec![cells(&["rule", "versions", "keys", "bytes", "kept"])];
     rows.extend(summary.rules.iter().map(|rule| {
@@ -106,8 +152,12 @@ pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
             );
         }
     }
+    let copying = match figures.copy_requests {
+        0 => String::new(),
+        n => format!("{} to copy at least, ", count(n)),
+    };
     text += &format!(
-        "  requests  {} to delete, {} made to list\n",
+        "  requests  {copying}{} to delete, {} made to list\n",
         count(figures.delete_requests),
         count(figures.list_requests)
     );
@@ -119,6 +169,12 @@ pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
         "  cost      {:.4} USD for the listing at AWS's price of 0.005 USD per 1,000 LIST requests; deleting is free there\n",
         figures.list_cost_usd
     );
+    if figures.copy_requests > 0 {
+        text += &format!(
+            "            {:.4} USD for the copies at 0.005 USD per 1,000 COPY requests; without storage, traffic and parts\n",
+            figures.copy_cost_usd
+        );
+    }
     text
 }
 

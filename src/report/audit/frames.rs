@@ -11,7 +11,7 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 use super::Order;
-use crate::model::{Fate, Kind, Outcome, Record, RuleId, Timestamp};
+use crate::model::{Fate, Key, Kind, Outcome, Record, RuleId, Timestamp};
 
 /// Compression level, of zstd's fast ones. Half of what is left of a line is its version id, which is
 /// chance: level 1 would take a fifth less room and twice the time, and a run spends a good part of its
@@ -137,14 +137,7 @@ impl Frames {
 /// Appends the line of a record, which [`super::AuditLine`] reads. Written by hand, since a run spends
 /// a good part of its time here. `at` is the record's time as text.
 fn put_line(out: &mut Vec<u8>, record: &Record, rule_names: &[String], at: &[u8]) -> io::Result<()> {
-    if is_bare(record.key.as_bytes()) {
-        put_bare(out, "{\"key\":", record.key.as_bytes());
-    } else {
-        match record.key.as_str() {
-            Some(text) => put_text(out, "{\"key\":", text)?,
-            None => put_text(out, "{\"key_base64\":", &BASE64.encode(record.key.as_bytes()))?,
-        }
-    }
+    put_key(out, &record.key)?;
     if is_bare(record.version_id.as_bytes()) {
         put_bare(out, ",\"version_id\":", record.version_id.as_bytes());
     } else {
@@ -190,6 +183,15 @@ fn put_line(out: &mut Vec<u8>, record: &Record, rule_names: &[String], at: &[u8]
             put_number(out, u64::from(*attempt));
         }
     }
+    if let Some(copied) = &record.copied {
+        out.extend_from_slice(b",\"copied_to\":");
+        put_key(out, &copied.key)?;
+        put_text(out, ",\"version_id\":", copied.version_id.as_str())?;
+        if !copied.etag.is_empty() {
+            put_text(out, ",\"etag\":", &copied.etag)?;
+        }
+        out.push(b'}');
+    }
     out.extend_from_slice(b",\"at\":\"");
     out.extend_from_slice(at);
     out.extend_from_slice(b"\"}\n");
@@ -209,6 +211,18 @@ fn put_number(out: &mut Vec<u8>, number: u64) {
         }
     }
     out.extend_from_slice(&digits[first..]);
+}
+
+/// Begins an object with its key.
+fn put_key(out: &mut Vec<u8>, key: &Key) -> io::Result<()> {
+    if is_bare(key.as_bytes()) {
+        put_bare(out, "{\"key\":", key.as_bytes());
+        return Ok(());
+    }
+    match key.as_str() {
+        Some(text) => put_text(out, "{\"key\":", text),
+        None => put_text(out, "{\"key_base64\":", &BASE64.encode(key.as_bytes())),
+    }
 }
 
 /// Appends a field's name as given and its text in quotes.

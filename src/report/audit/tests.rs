@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Failure, KeepReason, Kind, RuleId, SkipReason, Timestamp, VersionId};
+use crate::model::{Copied, Failure, KeepReason, Kind, RuleId, SkipReason, Timestamp, VersionId};
 
 fn record(key: impl Into<Key>, fate: Fate) -> Record {
     Record {
@@ -66,6 +66,42 @@ fn lines_say_what_became_of_each_version_and_nothing_else() {
     let keys: Vec<_> = lines(&path, None).iter().map(|line| line.key_bytes().unwrap()).collect();
     assert_eq!(keys[0], Key::from("a\nb"));
     assert_eq!(keys[1], Key::new(*b"\xffx"));
+}
+
+#[test]
+fn a_line_says_where_the_copy_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit");
+    let mut audit = AuditFile::open(&path, AuditLevel::Full, names()).unwrap();
+    audit.rewind(0).unwrap();
+    let copied = |key: Key, etag: &str| {
+        let version_id = VersionId::new("w\\2").unwrap();
+        Some(Box::new(Copied { key, version_id, etag: etag.into() }))
+    };
+    let moved = Record { copied: copied("new/a".into(), "\"e\""), ..record("a", settled(Outcome::Done)) };
+    let odd = vec![0xff, b'x'];
+    let marker = Record { copied: copied(odd.clone().into(), ""), ..record(odd, settled(Outcome::Gone)) };
+    audit.append(vec![moved, marker]).unwrap();
+    audit.seal().unwrap();
+    let plain = zstd::stream::decode_all(File::open(&path).unwrap()).unwrap();
+    let text = String::from_utf8(plain).unwrap();
+    let tails: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("attempt\":2,")).map(|at| at.1).collect();
+    let at = r#""at":"2026-11-20T22:04:27.000Z"}"#;
+    assert_eq!(
+        tails,
+        [
+            format!(r#""copied_to":{{"key":"new/a","version_id":"w\\2","etag":"\"e\""}},{at}"#),
+            format!(r#""copied_to":{{"key_base64":"/3g=","version_id":"w\\2"}},{at}"#),
+        ]
+    );
+    let found: Vec<_> = lines(&path, None).into_iter().filter_map(|line| line.copied_to).collect();
+    assert_eq!(
+        found.iter().map(|to| to.key_bytes().unwrap()).collect::<Vec<_>>(),
+        [Key::from("new/a"), Key::new(*b"\xffx"),]
+    );
+    assert_eq!((&*found[0].version_id, found[0].etag.as_deref()), ("w\\2", Some("\"e\"")));
+    assert_eq!(found[1].etag, None);
 }
 
 #[test]
