@@ -16,12 +16,24 @@ pub(super) struct Fate {
     pub(super) error: Option<(String, Option<u32>)>,
     /// Reset the connection.
     pub(super) reset: Option<When>,
+    /// Answer with an error that comes late.
+    pub(super) late_error: Option<LateError>,
+    /// Do not keep the part that comes with the request, and answer as if it were kept.
+    pub(super) loses_part: bool,
     /// Cut the body.
     pub(super) cut: Option<Cut>,
     /// Suspend versioning everywhere first.
     pub(super) suspend_all: bool,
     /// How long it takes.
     pub(super) latency: Delay,
+}
+
+/// An error that comes late: in the body of an answer that began as a success, where the operation
+/// has such, and with an effect or without one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct LateError {
+    pub(super) code: String,
+    pub(super) when: When,
 }
 
 /// How long a request takes.
@@ -107,6 +119,8 @@ enum Purpose {
     CutPlace,
     Omit,
     Latency,
+    LateError,
+    LostPart,
 }
 
 /// The tokens of a partition of the key space.
@@ -185,6 +199,10 @@ impl Chance {
                 match &scripted.kind {
                     FaultKind::Error(code) => fate.error = Some((code.clone(), None)),
                     FaultKind::Reset(when) => fate.reset = Some(*when),
+                    FaultKind::LateError { code, when } => {
+                        fate.late_error = Some(LateError { code: code.clone(), when: *when });
+                    }
+                    FaultKind::LosePart => fate.loses_part = true,
                     FaultKind::CutBody(byte) => fate.cut = Some(Cut::AtByte(*byte)),
                 }
             }
@@ -293,6 +311,14 @@ impl Faults {
                 fate.reset = Some(resets.when);
             }
         }
+        for (which, late) in self.late_errors.iter().enumerate() {
+            let concerns = late.operation.map_or(operation.answers_early(), |wanted| wanted == operation);
+            if concerns && fate.late_error.is_none() && draw(Purpose::LateError, which) < late.share {
+                fate.late_error = Some(LateError { code: late.code.clone(), when: late.when });
+            }
+        }
+        let brings_part = matches!(operation, Operation::UploadPart | Operation::UploadPartCopy);
+        fate.loses_part = brings_part && draw(Purpose::LostPart, 0) < self.lost_parts;
         if let Some(cuts) = &self.cut_listings
             && operation.is_listing()
             && draw(Purpose::Cut, 0) < cuts.share

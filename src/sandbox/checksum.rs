@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::HeaderMap;
 use md5::{Digest, Md5};
 
+use super::data::Data;
+use super::entry::Checksum;
 use super::refusal::Refusal;
 
 static CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
@@ -28,6 +30,27 @@ pub(super) fn algorithm(header: &str) -> Option<(&'static str, &'static str)> {
     ALGORITHMS.into_iter().find(|(name, _)| *name == header)
 }
 
+/// The header of the checksum of an algorithm.
+pub(super) fn header_of(algorithm: &str) -> Option<&'static str> {
+    ALGORITHMS.into_iter().find(|(_, known)| *known == algorithm).map(|(header, _)| header)
+}
+
+/// The headers of all checksums.
+pub(super) fn headers() -> impl Iterator<Item = &'static str> {
+    ALGORITHMS.into_iter().map(|(header, _)| header)
+}
+
+/// The element that holds the checksum of a header.
+pub(super) fn element(header: &str) -> &'static str {
+    match header {
+        "x-amz-checksum-crc32" => "ChecksumCRC32",
+        "x-amz-checksum-crc32c" => "ChecksumCRC32C",
+        "x-amz-checksum-crc64nvme" => "ChecksumCRC64NVME",
+        "x-amz-checksum-sha1" => "ChecksumSHA1",
+        _ => "ChecksumSHA256",
+    }
+}
+
 /// The checksum that a header of this name would hold, in base64.
 pub(super) fn compute(header: &str, body: &[u8]) -> Option<String> {
     let bytes = match header {
@@ -39,6 +62,31 @@ pub(super) fn compute(header: &str, body: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(BASE64.encode(bytes))
+}
+
+/// Data beyond this that is not hashed gets a checksum that follows from what it is made of.
+const COMPUTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The checksum of data, in base64.
+pub(super) fn of_data(header: &'static str, data: &Data) -> Checksum {
+    let value = if data.is_hashed() || data.length() <= COMPUTED_BYTES_MAX {
+        compute(header, &data.to_bytes()).unwrap_or_default()
+    } else {
+        let length = BASE64.decode(compute(header, b"").unwrap_or_default()).map_or(4, |bytes| bytes.len());
+        BASE64.encode(&data.md5().repeat(2)[..length])
+    };
+    Checksum { header, value, is_composite: false }
+}
+
+/// The checksum of the parts' checksums.
+pub(super) fn composite<'a>(
+    header: &'static str,
+    parts: impl ExactSizeIterator<Item = &'a Checksum>,
+) -> Checksum {
+    let count = parts.len();
+    let all: Vec<u8> = parts.flat_map(|part| BASE64.decode(&part.value).unwrap_or_default()).collect();
+    let value = format!("{}-{count}", compute(header, &all).unwrap_or_default());
+    Checksum { header, value, is_composite: true }
 }
 
 /// MD5 of a body.
@@ -53,6 +101,19 @@ pub(super) struct Proof {
     pub(super) content_md5: bool,
     /// A checksum was there, and right: its header and value.
     pub(super) checksum: Option<(&'static str, String)>,
+}
+
+impl Proof {
+    /// Whether the body is proved to have arrived whole.
+    pub(super) fn is_there(&self) -> bool {
+        self.content_md5 || self.checksum.is_some()
+    }
+
+    /// The checksum, as versions keep it.
+    pub(super) fn checksum(&self) -> Option<Checksum> {
+        let (header, value) = self.checksum.clone()?;
+        Some(Checksum { header, value, is_composite: false })
+    }
 }
 
 /// Checks all that a request says about its body; `trailer` is what came behind a chunked one.

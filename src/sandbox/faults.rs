@@ -22,6 +22,11 @@ pub struct Faults {
     pub scripted_keys: Vec<ScriptedKey>,
     /// Requests that are answered with an error by chance, before they have an effect.
     pub request_errors: Vec<RequestErrors>,
+    /// Requests that are answered with an error late, by chance.
+    pub late_errors: Vec<LateErrors>,
+    /// Share of UploadPart and UploadPartCopy whose part is not kept though the answer says so, 0 to
+    /// 1.
+    pub lost_parts: f64,
     /// Requests whose connection is reset by chance.
     pub resets: Vec<Resets>,
     /// Listings whose XML ends early by chance, while the HTTP answer looks whole.
@@ -87,6 +92,23 @@ pub struct RequestErrors {
     /// Sent as `Retry-After`.
     #[serde(default)]
     pub retry_after_secs: Option<u32>,
+}
+
+/// Errors that come late, by chance. CopyObject, UploadPartCopy and CompleteMultipartUpload send
+/// them in the body of a 200, after white space; other operations as any error, so that one of them
+/// after the effect is a 500 of something that was done.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateErrors {
+    /// Only this operation; those three where left out.
+    #[serde(default)]
+    pub operation: Option<Operation>,
+    /// Share of requests, 0 to 1.
+    pub share: f64,
+    /// The code.
+    pub code: String,
+    /// Whether the request has its effect all the same.
+    pub when: When,
 }
 
 /// Whether the request took effect before its connection was reset.
@@ -192,6 +214,15 @@ impl Faults {
 pub enum FaultKind {
     /// An error answer with this code; the request has no effect.
     Error(String),
+    /// An error that comes late; see [`LateErrors`].
+    LateError {
+        /// The code.
+        code: String,
+        /// Whether the request has its effect all the same.
+        when: When,
+    },
+    /// The part that comes with the request is not kept, though the answer says so.
+    LosePart,
     /// The connection is reset.
     Reset(When),
     /// The body ends at this byte, with a Content-Length to match.

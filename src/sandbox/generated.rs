@@ -10,9 +10,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chance::mix;
+use super::entry::Entry;
 use super::ordered_key::KeySpace;
 use super::procedural::Procedural;
-use super::store::Entry;
 use super::version_id::{VersionRef, scramble};
 use crate::model::{Kind, Timestamp};
 

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
+use super::entry::Entry;
 use super::generated::Generated;
 use super::personality::Personality;
-use super::store::{Bucket, Entry, place_of, read};
+use super::store::{Bucket, place_of, read};
 use super::version_id::{self, VersionRef};
 use crate::model::Kind;
 

@@ -10,19 +10,33 @@
 //! changes or reads the `store` under the bucket's lock and writes the `oplog`. A [`Procedural`]
 //! bucket has no entries in the store: `generated` computes them, and `listing` reads both alike.
 
+mod acl;
+mod attributes;
 mod chance;
 mod checksum;
 mod chunked;
 mod clock;
+mod conditions;
+mod data;
+mod details;
 mod digits;
+mod encryption;
+mod entry;
 mod faults;
 mod generated;
 mod key_shape;
 mod listing;
+mod op_acl;
 mod op_bucket;
+mod op_copy;
 mod op_delete;
 mod op_list;
+mod op_lock;
+mod op_multipart;
 mod op_object;
+mod op_parts;
+mod op_restore;
+mod op_tagging;
 mod operation;
 mod oplog;
 mod ops;
@@ -36,6 +50,8 @@ mod seed;
 mod server;
 mod sigv4;
 mod store;
+mod tags;
+mod uploads;
 mod version_id;
 mod xml_in;
 mod xml_out;
@@ -51,16 +67,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use details::Details;
+pub use entry::{Lock, RetentionMode};
 pub use faults::{
-    CutListings, FaultKind, Faults, KeyErrors, Latency, PartitionLimit, RequestErrors, Resets, ScriptedKey,
-    ScriptedRequest, When,
+    CutListings, FaultKind, Faults, KeyErrors, LateErrors, Latency, PartitionLimit, RequestErrors, Resets,
+    ScriptedKey, ScriptedRequest, When,
 };
 pub use operation::Operation;
 pub use oplog::{Count, Counters, Effect, OpRecord};
 pub use personality::Personality;
 pub use procedural::{OrderedShape, Procedural};
 pub use seed::{KeyShape, Seed, SeedItem};
-pub use store::{BadProcedural, Lock, NoSuchBucket, RetentionMode, Store};
+pub use store::{BadProcedural, NoSuchBucket, Store};
 
 use crate::model::Timestamp;
 
@@ -79,6 +97,8 @@ pub struct Config {
     pub domain: String,
     /// The account that owns all buckets, compared with `x-amz-expected-bucket-owner`.
     pub owner: String,
+    /// How long a restore from an archive takes, in seconds. 0 is at once.
+    pub restore_secs: u64,
     /// Whether requests without a right signature are refused.
     pub verify_signatures: bool,
     /// What is in it at the start.
@@ -104,6 +124,7 @@ impl Default for Config {
             region: "us-east-1".to_owned(),
             domain: "localhost".to_owned(),
             owner: "123456789012".to_owned(),
+            restore_secs: 0,
             verify_signatures: true,
             seeds: Vec::new(),
             procedural: Vec::new(),
@@ -125,6 +146,7 @@ impl fmt::Debug for Config {
             .field("region", &self.region)
             .field("domain", &self.domain)
             .field("owner", &self.owner)
+            .field("restore_secs", &self.restore_secs)
             .field("verify_signatures", &self.verify_signatures)
             .field("seeds", &self.seeds)
             .field("procedural", &self.procedural)
@@ -170,6 +192,7 @@ impl Sandbox {
             region: config.region,
             owner: config.owner,
             domain: config.domain,
+            restore_secs: config.restore_secs,
             verify_signatures: config.verify_signatures,
             store,
             chance: chance::Chance::new(faults),

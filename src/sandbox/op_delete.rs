@@ -34,17 +34,27 @@ fn effect_of(deleted: &Deleted, named: Option<&str>) -> Option<(Option<String>, 
         }
         Deleted::MarkerInserted { id } => Some((Some(id.clone()), Effect::MarkerCreated)),
         Deleted::Absent => Some((named, Effect::Absent)),
-        Deleted::Locked => None,
+        Deleted::MarkerKept { .. } | Deleted::Locked => None,
     }
+}
+
+/// A delete that names no version. Some servers make no marker on top of a marker: they name the one
+/// that is there.
+fn hide(context: &Context<'_>, bucket: &mut Bucket, key: &[u8]) -> Deleted {
+    if context.personality.markers_do_not_pile_up
+        && let Some(latest) = bucket.latest(key)
+        && latest.kind == Kind::DeleteMarker
+    {
+        return Deleted::MarkerKept { id: latest.id() };
+    }
+    bucket.delete_latest(key, context.store.next_sequence(), context.now)
 }
 
 /// DeleteObject.
 pub(super) fn one(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
     let bucket = context.bucket(request)?;
     let key = request.key()?;
-    if !context.chance.partition_takes(key.as_bytes(), Instant::now()) {
-        return Err(Refusal::of("SlowDown"));
-    }
+    context.check_rate(key)?;
     let named = named_version(request)?.filter(|_| !context.chance.ignores_version_ids());
     let mut bucket = write(&bucket);
     let bypass = bypasses_governance(request, &bucket)?;
@@ -60,7 +70,7 @@ pub(super) fn one(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
         Some((wanted, _)) => bucket.delete_version(key.as_bytes(), wanted, context.now, bypass),
         None => {
             bucket.check_writable()?;
-            bucket.delete_latest(key.as_bytes(), context.store.next_sequence(), context.now)
+            hide(context, &mut bucket, key.as_bytes())
         }
     };
     let effect = effect_of(&deleted, text).map(|(id, effect)| (key.clone(), id, effect));
@@ -68,7 +78,7 @@ pub(super) fn one(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
     let reply = Reply::empty(204);
     Ok(match (&deleted, text) {
         (Deleted::Locked, _) => return Err(Refusal::of("AccessDenied").saying(LOCKED)),
-        (Deleted::MarkerInserted { id }, _) => {
+        (Deleted::MarkerInserted { id } | Deleted::MarkerKept { id }, _) => {
             reply.header("x-amz-delete-marker", "true").header("x-amz-version-id", id)
         }
         (Deleted::Removed { kind: Kind::DeleteMarker }, Some(text)) => {
@@ -108,7 +118,7 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
         return Err(Refusal::of("NotImplemented"));
     }
     let bucket = context.bucket(request)?;
-    check_integrity(context)?;
+    context.check_integrity()?;
     let (items, is_quiet) = read_items(&request.body)?;
     let fates = context
         .chance
@@ -140,23 +150,6 @@ pub(super) fn many(context: &Context<'_>, request: &Request) -> Result<Reply, Re
         Reply::xml(write_answer(context, &items, &outcomes, omitted, is_quiet)).about(items.len());
     reply.keys_refused = refused as u64;
     Ok(reply)
-}
-
-/// AWS wants a proof that the body arrived whole.
-fn check_integrity(context: &Context<'_>) -> Result<(), Refusal> {
-    let proof = &context.proof;
-    if context.personality.content_md5_required_only {
-        return if proof.content_md5 {
-            Ok(())
-        } else {
-            Err(Refusal::of("InvalidRequest").saying("Missing required header for this request: Content-MD5"))
-        };
-    }
-    if proof.content_md5 || proof.checksum.is_some() {
-        return Ok(());
-    }
-    Err(Refusal::of("InvalidRequest")
-        .saying("Missing required header for this request: Content-MD5 OR x-amz-checksum-*"))
 }
 
 fn read_items(body: &[u8]) -> Result<(Vec<Item<'_>>, bool), Refusal> {
@@ -219,7 +212,7 @@ fn apply(context: &Context<'_>, bucket: &mut Bucket, item: &Item<'_>, fate: &Ite
         None if bucket.check_writable().is_err() => {
             return Outcome::failed("NotImplemented");
         }
-        None => bucket.delete_latest(key, context.store.next_sequence(), context.now),
+        None => hide(context, bucket, key),
         Some(None) => return Outcome::failed("NoSuchVersion"),
         Some(Some(wanted)) => bucket.delete_version(key, wanted, context.now, how.bypass_governance),
     };
@@ -269,7 +262,7 @@ fn write_deleted(xml: &mut Xml, item: &Item<'_>, deleted: &Deleted) {
     xml.open("Deleted");
     xml.leaf("Key", item.key.as_bytes());
     match (deleted, &item.version_id) {
-        (Deleted::MarkerInserted { id }, _) => {
+        (Deleted::MarkerInserted { id } | Deleted::MarkerKept { id }, _) => {
             xml.flag("DeleteMarker", true);
             xml.leaf("DeleteMarkerVersionId", id);
         }

@@ -4,12 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
 use super::digits::push_time;
+use super::entry::{Entry, STORAGE_CLASSES};
 use super::listing::{self, Next, PAGE_SIZE_MAX, Page, Query, Row, Source};
 use super::ops::Context;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::Request;
-use super::store::{Entry, STORAGE_CLASSES};
 use super::version_id::VersionRef;
 use super::xml_out::{Xml, push_listing_encoded};
 use crate::model::Kind;
@@ -19,7 +19,7 @@ const ROW_BYTES: usize = 512;
 
 /// How the text of a listing is written.
 #[derive(Clone, Copy)]
-struct Encoding {
+pub(super) struct Encoding {
     /// `encoding-type=url` was asked for and is known.
     url: bool,
     /// It concerns the markers and the prefix too, as on AWS.
@@ -27,7 +27,7 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn of(context: &Context<'_>, request: &Request) -> Result<Self, Refusal> {
+    pub(super) fn of(context: &Context<'_>, request: &Request) -> Result<Self, Refusal> {
         let url = match request.argument("encoding-type") {
             None | Some("") => false,
             Some("url") => !context.personality.ignore_encoding_type,
@@ -42,15 +42,15 @@ impl Encoding {
         Ok(Self { url, markers: url && !context.personality.encode_keys_not_markers })
     }
 
-    fn key(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
+    pub(super) fn key(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
         write_text(xml, name, text, self.url);
     }
 
-    fn marker(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
+    pub(super) fn marker(self, xml: &mut Xml, name: &'static str, text: &[u8]) {
         write_text(xml, name, text, self.markers);
     }
 
-    fn tell(self, xml: &mut Xml) {
+    pub(super) fn tell(self, xml: &mut Xml) {
         if self.url {
             xml.leaf("EncodingType", "url");
         }
@@ -174,10 +174,11 @@ fn write_data(xml: &mut Xml, entry: &Entry) {
         entry.push_etag(out);
         out.extend_from_slice(QUOTE);
     });
-    let checksum = entry.extra.as_ref().and_then(|extra| extra.checksum.as_ref());
-    if let Some((_, algorithm)) = checksum.and_then(|(header, _)| super::checksum::algorithm(header)) {
+    if let Some(checksum) = entry.extra.as_ref().and_then(|extra| extra.checksum.as_ref())
+        && let Some((_, algorithm)) = super::checksum::algorithm(checksum.header)
+    {
         xml.leaf("ChecksumAlgorithm", algorithm);
-        xml.leaf("ChecksumType", "FULL_OBJECT");
+        xml.leaf("ChecksumType", checksum.kind());
     }
     xml.number("Size", entry.size);
     xml.leaf("StorageClass", STORAGE_CLASSES[usize::from(entry.class)]);

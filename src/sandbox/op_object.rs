@@ -1,47 +1,50 @@
 //! Putting and reading objects.
 
 use std::borrow::Cow;
-use std::time::Instant;
 
+use super::attributes;
 use super::checksum;
 use super::clock;
+use super::conditions;
+use super::data::digest_of;
+use super::encryption::{self, Encryption, check_key};
+use super::entry::{Checksum, Content, Entry, Extra, Lock, RetentionMode, STORAGE_CLASSES};
 use super::oplog::Effect;
 use super::ops::Context;
 use super::refusal::Refusal;
 use super::reply::{Reply, ReplyBody};
 use super::request::Request;
-use super::store::{
-    Bucket, Content, Entry, Extra, Lock, RetentionMode, STORAGE_CLASSES, read, storage_class_index, write,
-};
-use super::version_id::VersionRef;
-use super::xml_out::Xml;
-use crate::model::{Key, Kind, VersioningStatus};
+use super::store::{Bucket, read, write};
+use super::version_id::{VersionRef, scramble};
+use crate::model::{Key, Kind, Timestamp, VersioningStatus};
+
+/// The beginning of the headers with a customer's key.
+pub(super) const CUSTOMER: &str = "x-amz-server-side-encryption-customer";
 
 /// PutObject.
 pub(super) fn put(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
     let bucket = context.bucket(request)?;
     let key = request.key()?;
-    if !context.chance.partition_takes(key.as_bytes(), Instant::now()) {
-        return Err(Refusal::of("SlowDown"));
-    }
-    let class = request.header("x-amz-storage-class").unwrap_or("STANDARD");
-    let class = storage_class_index(class)
-        .ok_or_else(|| Refusal::of("InvalidStorageClass").with("StorageClassRequested", class))?;
-    let md5 = checksum::md5(&request.body);
+    context.check_rate(key)?;
+    let class = attributes::storage_class(request)?;
     let mut bucket = write(&bucket);
     bucket.check_writable()?;
-    let extra = Extra {
-        body: Some(request.body.clone()),
-        md5: Some(md5),
-        headers: kept_headers(request),
-        checksum: context.proof.checksum.clone(),
-        lock: lock_of(request, &bucket)?,
-    };
-    if request.header("if-none-match") == Some("*")
-        && bucket.latest(key.as_bytes()).is_some_and(|latest| latest.kind == Kind::Version)
-    {
-        return Err(Refusal::of("PreconditionFailed").with("Condition", "If-None-Match"));
+    let asked = attributes::asked(context, request, &bucket)?;
+    if asked.lock != Lock::default() && !context.proof.is_there() {
+        return Err(Refusal::of("InvalidRequest").saying(
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock \
+             parameters",
+        ));
     }
+    conditions::check_destination(request, &bucket, key.as_bytes())?;
+    let sequence = context.store.next_sequence();
+    let digest = shown_digest(asked.encryption.as_ref(), sequence, || checksum::md5(&request.body));
+    let extra = Extra {
+        data: Some(request.body.clone().into()),
+        digest: Some(digest),
+        checksum: context.proof.checksum(),
+        ..asked
+    };
     let content = Content {
         at: context.now,
         kind: Kind::Version,
@@ -49,80 +52,61 @@ pub(super) fn put(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
         class,
         extra: Some(Box::new(extra)),
     };
+    let reply = Reply::empty(200).header("ETag", format!("\"{}\"", hex::encode(digest)));
+    insert(context, request, &mut bucket, (key, sequence), content, reply)
+}
+
+/// Makes a version, logs it, and adds the headers that all answers about a new version have.
+pub(super) fn insert(
+    context: &Context<'_>,
+    request: &Request,
+    bucket: &mut Bucket,
+    (key, sequence): (&Key, u64),
+    content: Content,
+    mut reply: Reply,
+) -> Result<Reply, Refusal> {
     let is_versioned = bucket.status != VersioningStatus::Unversioned;
-    let id = bucket.insert(key.as_bytes(), context.store.next_sequence(), content).id();
+    let entry = bucket.insert(key.as_bytes(), sequence, content);
+    let id = entry.id();
+    reply = encryption::show(entry.encryption(), reply);
+    if let Some(checksum) = entry.extra.as_ref().and_then(|extra| extra.checksum.as_ref())
+        && context.operation == super::operation::Operation::PutObject
+    {
+        reply = show_checksum(checksum, reply);
+    }
     context.log(request.bucket()?, std::iter::once((key.clone(), Some(id.clone()), Effect::Created)))?;
-    let mut reply = Reply::empty(200).header("ETag", format!("\"{}\"", hex::encode(md5)));
-    if is_versioned {
-        reply = reply.header("x-amz-version-id", id);
-    }
-    if let Some((name, value)) = &context.proof.checksum {
-        reply = reply.header(name, value).header("x-amz-checksum-type", "FULL_OBJECT");
-    }
-    Ok(reply)
+    Ok(if is_versioned { reply.header("x-amz-version-id", id) } else { reply })
 }
 
-/// The headers of an upload that come back with its data.
-fn kept_headers(request: &Request) -> Vec<(String, String)> {
-    let is_kept = |name: &str| {
-        name.starts_with("x-amz-meta-")
-            || matches!(name, "content-type" | "cache-control" | "content-disposition" | "content-language")
-            || name == "content-encoding"
-    };
-    request
-        .headers
-        .iter()
-        .filter(|(name, _)| is_kept(name.as_str()))
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?)))
-        .filter_map(|(name, value)| {
-            // `aws-chunked` describes the way, not the data.
-            let value = if name == "content-encoding" {
-                value
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|part| *part != "aws-chunked")
-                    .collect::<Vec<_>>()
-                    .join(",")
-            } else {
-                value.to_owned()
-            };
-            (!value.is_empty()).then_some((name, value))
-        })
-        .collect()
+fn show_checksum(checksum: &Checksum, reply: Reply) -> Reply {
+    reply.header(checksum.header, &*checksum.value).header("x-amz-checksum-type", checksum.kind())
 }
 
-/// The lock that an upload asks for.
-fn lock_of(request: &Request, bucket: &Bucket) -> Result<Lock, Refusal> {
-    let mode = match request.header("x-amz-object-lock-mode") {
-        None => None,
-        Some("GOVERNANCE") => Some(RetentionMode::Governance),
-        Some("COMPLIANCE") => Some(RetentionMode::Compliance),
-        Some(_) => return Err(Refusal::of("InvalidArgument").saying("Unknown wormMode directive.")),
-    };
-    let until = request.header("x-amz-object-lock-retain-until-date").map(|text| {
-        clock::parse_rfc_3339(text).ok_or_else(|| {
-            Refusal::of("InvalidArgument").saying("The retain until date must be provided in ISO 8601 format")
-        })
-    });
-    let retention = match (mode, until.transpose()?) {
-        (Some(mode), Some(until)) => Some((mode, until)),
-        (None, None) => None,
-        _ => {
-            return Err(Refusal::of("InvalidArgument").saying(
-                "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
-            ));
-        }
-    };
-    let legal_hold = request.header("x-amz-object-lock-legal-hold") == Some("ON");
-    if (legal_hold || retention.is_some()) && !bucket.object_lock {
-        return Err(Refusal::of("InvalidRequest").saying("Bucket is missing Object Lock Configuration"));
+/// What an ETag shows of data: its MD5, unless it is encrypted with a key of its own.
+pub(super) fn shown_digest(
+    encryption: Option<&Encryption>,
+    sequence: u64,
+    md5: impl FnOnce() -> [u8; 16],
+) -> [u8; 16] {
+    if encryption.is_none_or(Encryption::shows_md5) {
+        return md5();
     }
-    Ok(Lock { legal_hold, retention })
+    digest_of(scramble(sequence.rotate_left(32)), scramble(!sequence.rotate_left(32)))
 }
 
 /// The version that a request reads: the one it names, or the latest.
-fn find<'b>(bucket: &'b Bucket, request: &Request, key: &Key) -> Result<Cow<'b, Entry>, Refusal> {
-    match named_version(request)? {
+pub(super) fn find<'b>(bucket: &'b Bucket, request: &Request, key: &Key) -> Result<Cow<'b, Entry>, Refusal> {
+    let named = named_version(request)?;
+    find_version(bucket, key, named)
+}
+
+/// The version of a key that is named, or the latest.
+pub(super) fn find_version<'b>(
+    bucket: &'b Bucket,
+    key: &Key,
+    named: Option<(VersionRef, &str)>,
+) -> Result<Cow<'b, Entry>, Refusal> {
+    match named {
         Some((wanted, text)) => bucket
             .entry(key.as_bytes(), wanted)
             .ok_or_else(|| Refusal::of("NoSuchVersion").with("Key", key.to_string()).with("VersionId", text)),
@@ -139,16 +123,49 @@ fn find<'b>(bucket: &'b Bucket, request: &Request, key: &Key) -> Result<Cow<'b, 
     }
 }
 
+/// The version that a request is about besides its data; a delete marker is refused.
+pub(super) fn find_data<'b>(
+    bucket: &'b Bucket,
+    request: &Request,
+    key: &Key,
+) -> Result<Cow<'b, Entry>, Refusal> {
+    let entry = find(bucket, request, key)?;
+    if entry.kind == Kind::Version {
+        return Ok(entry);
+    }
+    Err(Refusal::of("MethodNotAllowed")
+        .with("Method", &*request.method)
+        .with("ResourceType", "DeleteMarker")
+        .header("x-amz-delete-marker", "true")
+        .header("x-amz-version-id", entry.id())
+        .header("Last-Modified", clock::http_date(entry.at))
+        .header("Allow", "DELETE"))
+}
+
 /// The version that a request names; what is no version id of this server's is InvalidArgument.
 pub(super) fn named_version(request: &Request) -> Result<Option<(VersionRef, &str)>, Refusal> {
-    match request.argument("versionId") {
-        None => Ok(None),
-        Some("") => Err(Refusal::argument("versionId", "", "Version id cannot be the empty string")),
-        Some(text) => match VersionRef::parse(text) {
-            Some(wanted) => Ok(Some((wanted, text))),
-            None => Err(Refusal::argument("versionId", text, "Invalid version id specified")),
-        },
+    request.argument("versionId").map(read_version_id).transpose()
+}
+
+/// Reads a version id.
+pub(super) fn read_version_id(text: &str) -> Result<(VersionRef, &str), Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::argument("versionId", "", "Version id cannot be the empty string"));
     }
+    match VersionRef::parse(text) {
+        Some(wanted) => Ok((wanted, text)),
+        None => Err(Refusal::argument("versionId", text, "Invalid version id specified")),
+    }
+}
+
+/// Refuses to read data that is in an archive and not restored.
+pub(super) fn check_restored(entry: &Entry, now: Timestamp) -> Result<(), Refusal> {
+    if entry.needs_restore(now) {
+        return Err(
+            Refusal::of("InvalidObjectState").with("StorageClass", STORAGE_CLASSES[usize::from(entry.class)])
+        );
+    }
+    Ok(())
 }
 
 /// GetObject and HeadObject.
@@ -156,26 +173,28 @@ pub(super) fn get(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
     let bucket = context.bucket(request)?;
     let key = request.key()?;
     let bucket = read(&bucket);
-    let entry = find(&bucket, request, key)?;
-    if entry.kind == Kind::DeleteMarker {
-        return Err(Refusal::of("MethodNotAllowed")
-            .with("Method", &*request.method)
-            .with("ResourceType", "DeleteMarker")
-            .header("x-amz-delete-marker", "true")
-            .header("x-amz-version-id", entry.id())
-            .header("Last-Modified", clock::http_date(entry.at))
-            .header("Allow", "DELETE"));
+    let entry = find_data(&bucket, request, key)?;
+    check_key(entry.encryption(), request, CUSTOMER)?;
+    conditions::check_read(request, &entry)?;
+    if request.method != "HEAD" {
+        check_restored(&entry, context.now)?;
     }
-    let range = asked_range(request, entry.size)?;
+    let part = asked_part(request, &entry)?;
+    let range = match part {
+        Some(range) => Some(range),
+        None => asked_range(request, entry.size)?,
+    };
     let (from, until) = range.unwrap_or((0, entry.size));
     let mut reply = Reply::empty(if range.is_some() { 206 } else { 200 })
         .header("Last-Modified", clock::http_date(entry.at))
         .header("ETag", format!("\"{}\"", entry.etag()))
         .header("Accept-Ranges", "bytes")
         .header("Content-Length", (until - from).to_string());
-    if range.is_some() {
-        let last = until.saturating_sub(1);
-        reply = reply.header("Content-Range", format!("bytes {from}-{last}/{}", entry.size));
+    if range.is_some() && until > from {
+        reply = reply.header("Content-Range", format!("bytes {from}-{}/{}", until - 1, entry.size));
+    }
+    if part.is_some() && !entry.parts().is_empty() {
+        reply = reply.header("x-amz-mp-parts-count", entry.parts().len().to_string());
     }
     if bucket.status != VersioningStatus::Unversioned {
         reply = reply.header("x-amz-version-id", entry.id());
@@ -183,13 +202,13 @@ pub(super) fn get(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
     if entry.class != 0 {
         reply = reply.header("x-amz-storage-class", STORAGE_CLASSES[usize::from(entry.class)]);
     }
-    reply = with_extra(reply, &entry, request, range.is_none());
-    reply.body = data(&entry, from, until);
+    reply = with_extra(reply, &entry, request, range.is_none(), context.now);
+    reply.body = ReplyBody::Data(entry.data().slice(from, until));
     Ok(reply)
 }
 
-/// What an upload left beside its data.
-fn with_extra(mut reply: Reply, entry: &Entry, request: &Request, is_whole: bool) -> Reply {
+/// What belongs to a version beside its data.
+fn with_extra(mut reply: Reply, entry: &Entry, request: &Request, is_whole: bool, now: Timestamp) -> Reply {
     let headers = entry.extra.as_ref().map_or(&[][..], |extra| &extra.headers);
     if !headers.iter().any(|(name, _)| name == "content-type") {
         reply = reply.header("Content-Type", "binary/octet-stream");
@@ -197,24 +216,65 @@ fn with_extra(mut reply: Reply, entry: &Entry, request: &Request, is_whole: bool
     for (name, value) in headers {
         reply = reply.header(name, value);
     }
-    let wants_checksum = request.header("x-amz-checksum-mode").is_some_and(|mode| mode == "ENABLED");
-    if let Some((name, value)) = entry.extra.as_ref().and_then(|extra| extra.checksum.as_ref())
-        && wants_checksum
-        && is_whole
-    {
-        reply = reply.header(name, value).header("x-amz-checksum-type", "FULL_OBJECT");
+    let Some(extra) = &entry.extra else { return reply };
+    if !extra.tags.is_empty() {
+        reply = reply.header("x-amz-tagging-count", extra.tags.len().to_string());
     }
-    reply
+    if let Some((mode, until)) = extra.lock.retention {
+        let mode = if mode == RetentionMode::Governance { "GOVERNANCE" } else { "COMPLIANCE" };
+        reply = reply
+            .header("x-amz-object-lock-mode", mode)
+            .header("x-amz-object-lock-retain-until-date", until.to_string());
+    }
+    if extra.lock.legal_hold {
+        reply = reply.header("x-amz-object-lock-legal-hold", "ON");
+    }
+    if let Some(to) = &extra.redirect {
+        reply = reply.header("x-amz-website-redirect-location", to);
+    }
+    if let Some(restore) = entry.restore(now) {
+        reply = reply.header(
+            "x-amz-restore",
+            if now < restore.ready {
+                "ongoing-request=\"true\"".to_owned()
+            } else {
+                format!("ongoing-request=\"false\", expiry-date=\"{}\"", clock::http_date(restore.expiry))
+            },
+        );
+    }
+    let wants_checksum = request.header("x-amz-checksum-mode").is_some_and(|mode| mode == "ENABLED");
+    if let Some(checksum) = extra.checksum.as_ref().filter(|_| wants_checksum && is_whole) {
+        reply = show_checksum(checksum, reply);
+    }
+    encryption::show(entry.encryption(), reply)
 }
 
-fn data(entry: &Entry, from: u64, until: u64) -> ReplyBody {
-    match entry.extra.as_ref().and_then(|extra| extra.body.as_ref()) {
-        Some(body) => {
-            let place = |offset| usize::try_from(offset).unwrap_or(body.len()).min(body.len());
-            ReplyBody::Whole(body.slice(place(from)..place(until)))
-        }
-        None => ReplyBody::Filler { seed: entry.sequence, at: from, end: until },
+/// The range of the part that `partNumber` asks for, its end exclusive. Data that came in one
+/// request is part 1.
+fn asked_part(request: &Request, entry: &Entry) -> Result<Option<(u64, u64)>, Refusal> {
+    let Some(text) = request.argument("partNumber") else { return Ok(None) };
+    if request.header("range").is_some() {
+        return Err(Refusal::of("InvalidRequest")
+            .saying("Cannot specify both Range header and partNumber query parameter"));
     }
+    let number = part_number(text)?;
+    let whole = [entry.size];
+    let parts = if entry.parts().is_empty() { &whole } else { entry.parts() };
+    let place = usize::from(number) - 1;
+    let Some(length) = parts.get(place) else {
+        return Err(Refusal::of("InvalidPartNumber")
+            .with("PartNumberRequested", text)
+            .with("ActualPartCount", parts.len().to_string()));
+    };
+    let from = parts[..place].iter().sum();
+    Ok(Some((from, from + length)))
+}
+
+/// Reads the number of a part.
+pub(super) fn part_number(text: &str) -> Result<u16, Refusal> {
+    text.parse().ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
+        Refusal::argument("partNumber", text, "Part number must be an integer between 1 and 10000, inclusive")
+    })
 }
 
 /// The part that a single `Range` asks for, its end exclusive. What is no such range is passed
@@ -236,36 +296,4 @@ fn asked_range(request: &Request, size: u64) -> Result<Option<(u64, u64)>, Refus
         return Err(Refusal::of("InvalidRange").with("ActualObjectSize", size.to_string()));
     }
     Ok(Some((from, until)))
-}
-
-fn lock_to_show(context: &Context<'_>, request: &Request) -> Result<Lock, Refusal> {
-    let bucket = context.bucket(request)?;
-    let bucket = read(&bucket);
-    if !bucket.object_lock {
-        return Err(Refusal::of("InvalidRequest").saying("Bucket is missing Object Lock Configuration"));
-    }
-    let entry = find(&bucket, request, request.key()?)?;
-    if entry.kind == Kind::DeleteMarker {
-        return Err(Refusal::of("MethodNotAllowed").header("x-amz-delete-marker", "true"));
-    }
-    Ok(entry.extra.as_ref().map(|extra| extra.lock).unwrap_or_default())
-}
-
-/// GetObjectRetention.
-pub(super) fn retention(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
-    let Some((mode, until)) = lock_to_show(context, request)?.retention else {
-        return Err(Refusal::of("NoSuchObjectLockConfiguration"));
-    };
-    let mut xml = Xml::root("Retention");
-    xml.leaf("Mode", if mode == RetentionMode::Governance { "GOVERNANCE" } else { "COMPLIANCE" });
-    xml.leaf("RetainUntilDate", until.to_string());
-    Ok(Reply::xml(xml.finish()))
-}
-
-/// GetObjectLegalHold.
-pub(super) fn legal_hold(context: &Context<'_>, request: &Request) -> Result<Reply, Refusal> {
-    let lock = lock_to_show(context, request)?;
-    let mut xml = Xml::root("LegalHold");
-    xml.leaf("Status", if lock.legal_hold { "ON" } else { "OFF" });
-    Ok(Reply::xml(xml.finish()))
 }

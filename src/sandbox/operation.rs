@@ -24,6 +24,22 @@ pub enum Operation {
     DeleteObjects,
     GetObjectRetention,
     GetObjectLegalHold,
+    CopyObject,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
+    ListParts,
+    ListMultipartUploads,
+    GetObjectTagging,
+    PutObjectTagging,
+    DeleteObjectTagging,
+    PutObjectRetention,
+    PutObjectLegalHold,
+    GetObjectAcl,
+    PutObjectAcl,
+    RestoreObject,
     /// Whatever else S3 can do: answered with NotImplemented or MethodNotAllowed.
     Other,
 }
@@ -50,8 +66,35 @@ impl Operation {
             Self::DeleteObjects => "DeleteObjects",
             Self::GetObjectRetention => "GetObjectRetention",
             Self::GetObjectLegalHold => "GetObjectLegalHold",
+            Self::CopyObject => "CopyObject",
+            Self::CreateMultipartUpload => "CreateMultipartUpload",
+            Self::UploadPart => "UploadPart",
+            Self::UploadPartCopy => "UploadPartCopy",
+            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload => "AbortMultipartUpload",
+            Self::ListParts => "ListParts",
+            Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::GetObjectTagging => "GetObjectTagging",
+            Self::PutObjectTagging => "PutObjectTagging",
+            Self::DeleteObjectTagging => "DeleteObjectTagging",
+            Self::PutObjectRetention => "PutObjectRetention",
+            Self::PutObjectLegalHold => "PutObjectLegalHold",
+            Self::GetObjectAcl => "GetObjectAcl",
+            Self::PutObjectAcl => "PutObjectAcl",
+            Self::RestoreObject => "RestoreObject",
             Self::Other => "Other",
         }
+    }
+
+    /// Whether a success is told at once and its answer may still turn out to be an error, because
+    /// the work takes so long that the connection has to be kept open.
+    pub const fn answers_early(self) -> bool {
+        matches!(self, Self::CopyObject | Self::UploadPartCopy | Self::CompleteMultipartUpload)
+    }
+
+    /// Whether the body is data.
+    pub(super) const fn is_upload(self) -> bool {
+        matches!(self, Self::PutObject | Self::UploadPart)
     }
 
     /// Whether the operation lists, which is what a cut answer hurts most.
@@ -62,7 +105,7 @@ impl Operation {
 
 /// Parameters of a query that pick no operation of their own: they are arguments, or stand for the
 /// object's answer headers, or tell SDKs apart.
-const ARGUMENTS: [&str; 21] = [
+const ARGUMENTS: [&str; 26] = [
     "allow-unordered",
     "bucket-region",
     "continuation-token",
@@ -74,6 +117,10 @@ const ARGUMENTS: [&str; 21] = [
     "marker",
     "max-buckets",
     "max-keys",
+    "max-parts",
+    "max-uploads",
+    "part-number-marker",
+    "partNumber",
     "prefix",
     "response-cache-control",
     "response-content-disposition",
@@ -82,6 +129,7 @@ const ARGUMENTS: [&str; 21] = [
     "response-content-type",
     "response-expires",
     "start-after",
+    "upload-id-marker",
     "version-id-marker",
     "versionId",
 ];
@@ -104,6 +152,7 @@ pub(super) fn route(
         return Operation::Other;
     }
     let list_v2 = query.iter().any(|(name, value)| name == "list-type" && value == "2");
+    let has_part_number = query.iter().any(|(name, _)| name == "partNumber");
     match (method, has_bucket, has_key, subresource) {
         ("GET", false, false, None) => Operation::ListBuckets,
         ("GET", true, false, None) if list_v2 => Operation::ListObjectsV2,
@@ -121,7 +170,25 @@ pub(super) fn route(
         ("GET", true, true, Some("retention")) => Operation::GetObjectRetention,
         ("GET", true, true, Some("legal-hold")) => Operation::GetObjectLegalHold,
         ("HEAD", true, true, None) => Operation::HeadObject,
-        ("PUT", true, true, None) if !is_copy => Operation::PutObject,
+        ("PUT", true, true, None) if has_part_number => Operation::Other,
+        ("PUT", true, true, None) if is_copy => Operation::CopyObject,
+        ("PUT", true, true, None) => Operation::PutObject,
+        ("GET", true, false, Some("uploads")) => Operation::ListMultipartUploads,
+        ("POST", true, true, Some("uploads")) => Operation::CreateMultipartUpload,
+        ("PUT", true, true, Some("uploadId")) if !has_part_number => Operation::Other,
+        ("PUT", true, true, Some("uploadId")) if is_copy => Operation::UploadPartCopy,
+        ("PUT", true, true, Some("uploadId")) => Operation::UploadPart,
+        ("POST", true, true, Some("uploadId")) => Operation::CompleteMultipartUpload,
+        ("DELETE", true, true, Some("uploadId")) => Operation::AbortMultipartUpload,
+        ("GET", true, true, Some("uploadId")) => Operation::ListParts,
+        ("GET", true, true, Some("tagging")) => Operation::GetObjectTagging,
+        ("PUT", true, true, Some("tagging")) => Operation::PutObjectTagging,
+        ("DELETE", true, true, Some("tagging")) => Operation::DeleteObjectTagging,
+        ("PUT", true, true, Some("retention")) => Operation::PutObjectRetention,
+        ("PUT", true, true, Some("legal-hold")) => Operation::PutObjectLegalHold,
+        ("GET", true, true, Some("acl")) => Operation::GetObjectAcl,
+        ("PUT", true, true, Some("acl")) => Operation::PutObjectAcl,
+        ("POST", true, true, Some("restore")) => Operation::RestoreObject,
         ("DELETE", true, true, None) => Operation::DeleteObject,
         _ => Operation::Other,
     }
@@ -154,9 +221,11 @@ mod tests {
     fn what_is_not_known_never_becomes_something_else() {
         for (method, key, names) in [
             ("DELETE", false, ["lifecycle"]),
-            ("DELETE", true, ["tagging"]),
-            ("GET", true, ["acl"]),
+            ("DELETE", true, ["torrent"]),
+            ("GET", true, ["attributes"]),
             ("PUT", true, ["uploadId=7"]),
+            ("PUT", true, ["partNumber=7"]),
+            ("GET", false, ["acl"]),
             ("PATCH", true, ["versionId=1"]),
         ] {
             assert_eq!(
@@ -165,6 +234,9 @@ mod tests {
                 "{method} {names:?}"
             );
         }
-        assert_eq!(route("PUT", true, true, &[], true), Operation::Other, "a copy is not an upload");
+        assert_eq!(route("PUT", true, true, &[], true), Operation::CopyObject, "a copy is not an upload");
+        let part = query(&["partNumber=7", "uploadId=u"]);
+        assert_eq!(route("PUT", true, true, &part, true), Operation::UploadPartCopy);
+        assert_eq!(route("PUT", true, true, &part, false), Operation::UploadPart);
     }
 }

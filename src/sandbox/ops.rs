@@ -1,7 +1,10 @@
 //! What the operations have in common: their surroundings, the guards, and who does which.
 
+use std::time::Instant;
+
 use super::chance::Chance;
 use super::checksum::Proof;
+use super::entry::Entry;
 use super::operation::Operation;
 use super::oplog::{Effect, OpRecord, Oplog};
 use super::personality::Personality;
@@ -9,8 +12,11 @@ use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::Request;
 use super::sigv4::sha256_hex;
-use super::store::{Bucket, SharedBucket, Store};
-use super::{op_bucket, op_delete, op_list, op_object};
+use super::store::{Bucket, SharedBucket, Store, write};
+use super::{
+    op_acl, op_bucket, op_copy, op_delete, op_list, op_lock, op_multipart, op_object, op_parts, op_restore,
+    op_tagging,
+};
 use crate::model::{Key, Timestamp};
 
 /// The surroundings of one request.
@@ -27,6 +33,10 @@ pub(super) struct Context<'a> {
     pub(super) now: Timestamp,
     /// What the request proved about its body.
     pub(super) proof: Proof,
+    /// How long a restore from an archive takes.
+    pub(super) restore_secs: u64,
+    /// The part that comes with the request is not kept, though the answer says so.
+    pub(super) loses_part: bool,
 }
 
 impl Context<'_> {
@@ -38,6 +48,43 @@ impl Context<'_> {
             Some(expected) if expected != self.owner => Err(Refusal::of("AccessDenied")),
             _ => Ok(bucket),
         }
+    }
+
+    /// Refuses a write to a part of the key space that takes no more.
+    pub(super) fn check_rate(&self, key: &Key) -> Result<(), Refusal> {
+        if self.chance.partition_takes(key.as_bytes(), Instant::now()) {
+            Ok(())
+        } else {
+            Err(Refusal::of("SlowDown"))
+        }
+    }
+
+    /// AWS wants a proof that some documents arrived whole.
+    pub(super) fn check_integrity(&self) -> Result<(), Refusal> {
+        let missing = if self.personality.content_md5_required_only {
+            (!self.proof.content_md5).then_some("Missing required header for this request: Content-MD5")
+        } else {
+            (!self.proof.is_there())
+                .then_some("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+        };
+        missing.map_or(Ok(()), |message| Err(Refusal::of("InvalidRequest").saying(message)))
+    }
+
+    /// Changes what belongs to the version that a request is about, which stays as it is where that
+    /// is refused. `change` also gets the bucket as it is before.
+    pub(super) fn change(
+        &self,
+        request: &Request,
+        change: impl FnOnce(&Bucket, &mut Entry) -> Result<Reply, Refusal>,
+    ) -> Result<Reply, Refusal> {
+        let bucket = self.bucket(request)?;
+        let key = request.key()?;
+        let mut bucket = write(&bucket);
+        bucket.check_writable()?;
+        let mut entry = op_object::find_data(&bucket, request, key)?.into_owned();
+        let reply = change(&bucket, &mut entry)?;
+        bucket.replace(key.as_bytes(), entry);
+        Ok(reply)
     }
 
     /// The canonical id of the owner, as listings tell it.
@@ -109,8 +156,24 @@ pub(super) fn handle(context: &Context<'_>, request: &Request) -> Result<Reply, 
         Operation::ListObjectsV2 => op_list::objects_v2(context, request),
         Operation::PutObject => op_object::put(context, request),
         Operation::GetObject | Operation::HeadObject => op_object::get(context, request),
-        Operation::GetObjectRetention => op_object::retention(context, request),
-        Operation::GetObjectLegalHold => op_object::legal_hold(context, request),
+        Operation::GetObjectRetention => op_lock::retention(context, request),
+        Operation::GetObjectLegalHold => op_lock::legal_hold(context, request),
+        Operation::PutObjectRetention => op_lock::put_retention(context, request),
+        Operation::PutObjectLegalHold => op_lock::put_legal_hold(context, request),
+        Operation::CopyObject => op_copy::copy(context, request),
+        Operation::CreateMultipartUpload => op_multipart::create(context, request),
+        Operation::UploadPart => op_multipart::part(context, request),
+        Operation::UploadPartCopy => op_multipart::part_copy(context, request),
+        Operation::CompleteMultipartUpload => op_multipart::complete(context, request),
+        Operation::AbortMultipartUpload => op_multipart::abort(context, request),
+        Operation::ListParts => op_parts::parts(context, request),
+        Operation::ListMultipartUploads => op_parts::uploads(context, request),
+        Operation::GetObjectTagging => op_tagging::get(context, request),
+        Operation::PutObjectTagging => op_tagging::put(context, request),
+        Operation::DeleteObjectTagging => op_tagging::delete(context, request),
+        Operation::GetObjectAcl => op_acl::get(context, request),
+        Operation::PutObjectAcl => op_acl::put(context, request),
+        Operation::RestoreObject => op_restore::restore(context, request),
         Operation::DeleteObject => op_delete::one(context, request),
         Operation::DeleteObjects => op_delete::many(context, request),
         Operation::Other => Err(not_implemented(request)),

@@ -38,4 +38,15 @@ pub struct Personality {
     pub utf16_order: bool,
     /// DeleteObjects takes Content-MD5 and nothing in its place. Older MinIO, OVH.
     pub content_md5_required_only: bool,
+    /// CopyObject and CompleteMultipartUpload pass over all conditions, on the source and on what
+    /// they write. Ceph RGW 16.
+    pub ignores_copy_conditions: bool,
+    /// CopyObject and CompleteMultipartUpload with a condition on what they write are 501
+    /// NotImplemented.
+    pub refuses_copy_conditions: bool,
+    /// The answer to CopyObject has no `x-amz-version-id`. Ceph RGW.
+    pub copies_tell_no_version_id: bool,
+    /// A DELETE without a version id of a key whose latest entry is a delete marker makes no second
+    /// one: the answer names the one that is there.
+    pub markers_do_not_pile_up: bool,
 }

@@ -20,6 +20,7 @@ pub(super) struct Refusal {
 const KNOWN: &[(&str, u16, &str)] = &[
     ("AccessDenied", 403, "Access Denied"),
     ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed"),
+    ("BadRequest", 400, "Bad Request"),
     ("BadDigest", 400, "The Content-MD5 you specified did not match what we received."),
     (
         "BucketAlreadyOwnedByYou",
@@ -31,7 +32,13 @@ const KNOWN: &[(&str, u16, &str)] = &[
         409,
         "The bucket you tried to delete is not empty. You must delete all versions in the bucket.",
     ),
+    (
+        "ConditionalRequestConflict",
+        409,
+        "The conditional request cannot succeed due to a conflicting operation against this resource.",
+    ),
     ("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size"),
+    ("EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed size"),
     ("ExpiredToken", 400, "The provided token has expired."),
     ("IllegalLocationConstraintException", 400, "The specified location-constraint is not valid"),
     ("IllegalVersioningConfigurationException", 400, "The Versioning element must be specified"),
@@ -46,11 +53,35 @@ const KNOWN: &[(&str, u16, &str)] = &[
         "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
     ),
     ("InvalidDigest", 400, "The Content-MD5 you specified was invalid."),
+    ("InvalidObjectState", 403, "The operation is not valid for the object's storage class"),
+    (
+        "InvalidPart",
+        400,
+        "One or more of the specified parts could not be found.  The part may not have been uploaded, or \
+         the specified entity tag may not match the part's entity tag.",
+    ),
+    ("InvalidPartNumber", 416, "The requested partnumber is not satisfiable"),
+    (
+        "InvalidPartOrder",
+        400,
+        "The list of parts was not in ascending order. Parts must be ordered by part number.",
+    ),
     ("InvalidRange", 416, "The requested range is not satisfiable"),
+    (
+        "InvalidRedirectLocation",
+        400,
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    ),
     ("InvalidRequest", 400, "Invalid Request"),
     ("InvalidStorageClass", 400, "The storage class you specified is not valid"),
+    ("InvalidTag", 400, "The tag provided was not a valid tag."),
     ("InvalidURI", 400, "Couldn't parse the specified URI."),
     ("KeyTooLongError", 400, "Your key is too long"),
+    (
+        "MalformedACLError",
+        400,
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    ),
     (
         "MalformedXML",
         400,
@@ -65,10 +96,18 @@ const KNOWN: &[(&str, u16, &str)] = &[
     ("MaxMessageLengthExceeded", 400, "Your request was too big."),
     ("MethodNotAllowed", 405, "The specified method is not allowed against this resource."),
     ("MissingContentLength", 411, "You must provide the Content-Length HTTP header."),
+    ("MissingSecurityHeader", 400, "Your request was missing a required header"),
     ("NoSuchBucket", 404, "The specified bucket does not exist"),
     ("NoSuchKey", 404, "The specified key does not exist."),
     ("NoSuchObjectLockConfiguration", 404, "The specified object does not have a ObjectLock configuration"),
+    (
+        "NoSuchUpload",
+        404,
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been \
+         aborted or completed.",
+    ),
     ("NoSuchVersion", 404, "The specified version does not exist."),
+    ("NotModified", 304, "Not Modified"),
     ("NotImplemented", 501, "A header you provided implies functionality that is not implemented"),
     ("ObjectLockConfigurationNotFoundError", 404, "Object Lock configuration does not exist for this bucket"),
     (
@@ -84,6 +123,7 @@ const KNOWN: &[(&str, u16, &str)] = &[
          send all future requests to this endpoint.",
     ),
     ("PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"),
+    ("RestoreAlreadyInProgress", 409, "Object restore is already in progress"),
     (
         "RequestTimeTooSkewed",
         403,
@@ -104,6 +144,7 @@ const KNOWN: &[(&str, u16, &str)] = &[
     ),
     ("SlowDown", 503, "Please reduce your request rate."),
     ("TooManyRequests", 429, "Please reduce your request rate."),
+    ("UnexpectedContent", 400, "This request does not support content"),
     (
         "XAmzContentSHA256Mismatch",
         400,

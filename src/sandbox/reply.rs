@@ -8,19 +8,15 @@ use hyper::Response;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::version_id::scramble;
-
-/// Bytes of filler that are made at a time.
-const CHUNK_BYTES: u64 = 64 * 1024;
+use super::data::Data;
 
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) enum ReplyBody {
     /// Bytes at hand.
     Whole(Bytes),
-    /// The data of a seeded version from one offset to another: it follows from the version, and is
-    /// never in memory as a whole.
-    Filler { seed: u64, at: u64, end: u64 },
+    /// Data of a version, whose filler is made while it is sent.
+    Data(Data),
 }
 
 impl ReplyBody {
@@ -28,14 +24,9 @@ impl ReplyBody {
     pub(super) fn remaining(&self) -> u64 {
         match self {
             Self::Whole(bytes) => bytes.len() as u64,
-            Self::Filler { at, end, .. } => end - at,
+            Self::Data(data) => data.length(),
         }
     }
-}
-
-/// The byte at an offset of a seeded version's data.
-pub(super) fn filler_byte(seed: u64, offset: u64) -> u8 {
-    scramble(seed.wrapping_add(offset / 8)).to_le_bytes()[(offset % 8) as usize]
 }
 
 impl Body for ReplyBody {
@@ -48,12 +39,7 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match self.get_mut() {
             Self::Whole(bytes) => std::mem::take(bytes),
-            Self::Filler { seed, at, end } => {
-                let until = end.wrapping_sub(*at).min(CHUNK_BYTES) + *at;
-                let chunk = (*at..until).map(|offset| filler_byte(*seed, offset)).collect();
-                *at = until;
-                chunk
-            }
+            Self::Data(data) => data.take_chunk(),
         };
         Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
     }
@@ -122,21 +108,5 @@ impl Reply {
             headers.insert(hyper::header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http_body_util::BodyExt;
-
-    #[tokio::test]
-    async fn filler_is_the_same_whichever_part_is_asked_for() {
-        let all = ReplyBody::Filler { seed: 7, at: 0, end: 200_000 }.collect().await.unwrap().to_bytes();
-        assert_eq!(all.len(), 200_000);
-        let part = ReplyBody::Filler { seed: 7, at: 65_530, end: 65_545 }.collect().await.unwrap().to_bytes();
-        assert_eq!(part, all[65_530..65_545]);
-        let other = ReplyBody::Filler { seed: 8, at: 0, end: 64 }.collect().await.unwrap().to_bytes();
-        assert_ne!(other, all[..64]);
     }
 }

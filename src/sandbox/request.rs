@@ -101,7 +101,8 @@ fn bucket_of_host(host: &str, domain: &str) -> Option<String> {
     (!bucket.is_empty() && bucket != "s3").then(|| bucket.to_owned())
 }
 
-fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Refusal> {
+/// The names and values of a query, decoded.
+pub(super) fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Refusal> {
     raw.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
@@ -112,7 +113,7 @@ fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Refusal> {
 }
 
 /// Decodes percent escapes. Keys and parameters are UTF-8: what is not is InvalidURI, as on AWS.
-fn decode_text(raw: &str, plus_is_space: bool) -> Result<String, Refusal> {
+pub(super) fn decode_text(raw: &str, plus_is_space: bool) -> Result<String, Refusal> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

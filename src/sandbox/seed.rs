@@ -1,10 +1,17 @@
 //! Fills a bucket with content that follows from a few numbers.
 
+use std::collections::BTreeMap;
+
+use md5::{Digest, Md5};
 use serde::{Deserialize, Deserializer};
 
+use super::acl;
 use super::chance::{fraction, mix};
+use super::data::{Data, digest_of};
+use super::entry::{Content, Extra, Lock, RetentionMode, storage_class_index};
 use super::key_shape;
-use super::store::{Content, Extra, Lock, NoSuchBucket, RetentionMode, Store, storage_class_index, write};
+use super::store::{NoSuchBucket, Store, write};
+use super::version_id::scramble;
 use crate::model::{Kind, Timestamp, VersioningStatus};
 
 const MILLIS_A_SECOND: i64 = 1000;
@@ -69,6 +76,13 @@ pub struct Seed {
     pub size_bytes_max: u64,
     /// Versions are in these storage classes by chance; STANDARD where there are none.
     pub storage_classes: Vec<String>,
+    /// Share of versions whose data is that of the version before it, 0 to 1: same size, same ETag.
+    pub same_data_share: f64,
+    /// Versions larger than this look as if they were uploaded in parts of so many bytes; 0 is never.
+    pub part_bytes: u64,
+    /// Whether ETags are the MD5 of the data instead of a number in its place. All of the data is
+    /// made for it once: for small versions that are to be read and written again.
+    pub real_etags: bool,
     /// Entries that are named one by one, in the order of their creation.
     pub items: Vec<SeedItem>,
 }
@@ -94,6 +108,9 @@ impl Default for Seed {
             size_bytes_min: 0,
             size_bytes_max: 1024 * 1024,
             storage_classes: Vec::new(),
+            same_data_share: 0.0,
+            part_bytes: 0,
+            real_etags: false,
             items: Vec::new(),
         }
     }
@@ -121,6 +138,19 @@ pub struct SeedItem {
     pub retention: Option<RetentionMode>,
     /// For how long from the start, in seconds.
     pub retained_secs: f64,
+    /// What the data follows from: the same number and size is the same data. Data of its own where
+    /// left out.
+    pub data_seed: Option<u64>,
+    /// It looks as if it was uploaded in parts of so many bytes; 0 is in one request.
+    pub part_bytes: u64,
+    /// `content-type` and its like, and `x-amz-meta-*`, in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// `x-amz-website-redirect-location`.
+    pub redirect: Option<String>,
+    /// A canned access control list; one that is not known is `private`.
+    pub acl: Option<String>,
 }
 
 fn versioning_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VersioningStatus, D::Error> {
@@ -148,6 +178,7 @@ enum Draw {
     Size,
     Class,
     LegalHold,
+    SameData,
 }
 
 fn earlier(now: Timestamp, seconds: f64) -> Timestamp {
@@ -200,6 +231,7 @@ impl Seed {
         let bucket = store.bucket(&self.bucket)?;
         let mut bucket = write(&bucket);
         let as_null = self.versioning == VersioningStatus::Unversioned;
+        let mut before = None;
         for entry in 0..entries {
             let is_latest = entry + 1 == entries;
             let is_marker = !as_null
@@ -210,8 +242,17 @@ impl Seed {
                         self.happens(self.noncurrent_marker_share, Draw::NoncurrentMarker, index, entry)
                     });
             let at = self.at(index, entry, entries, now);
-            let content = if is_marker { Content::marker(at) } else { self.version(index, entry, at) };
-            bucket.insert_as(key.as_bytes(), store.next_sequence(), content, as_null);
+            let sequence = store.next_sequence();
+            let content = if is_marker {
+                Content::marker(at)
+            } else {
+                let is_same = self.happens(self.same_data_share, Draw::SameData, index, entry);
+                let (data_seed, size) =
+                    before.filter(|_| is_same).unwrap_or((sequence, self.size(index, entry)));
+                before = Some((data_seed, size));
+                self.version(index, entry, at, (sequence, data_seed, size))
+            };
+            bucket.insert_as(key.as_bytes(), sequence, content, as_null);
         }
         if let Some(made) = bucket.keys.get_mut(key.as_bytes()) {
             made.shrink_to_fit();
@@ -227,9 +268,20 @@ impl Seed {
         earlier(now, (self.oldest_days - span * place) * SECONDS_A_DAY)
     }
 
-    fn version(&self, index: u64, entry: u32, at: Timestamp) -> Content {
+    fn size(&self, index: u64, entry: u32) -> u64 {
         let range = self.size_bytes_max.saturating_sub(self.size_bytes_min).saturating_add(1);
-        let size = self.size_bytes_min + self.bits(Draw::Size, index, entry) % range.max(1);
+        self.size_bytes_min + self.bits(Draw::Size, index, entry) % range.max(1)
+    }
+
+    /// A version of some size with the data of a seed. One that is like any other costs no memory
+    /// besides its entry.
+    fn version(
+        &self,
+        index: u64,
+        entry: u32,
+        at: Timestamp,
+        (sequence, data_seed, size): (u64, u64, u64),
+    ) -> Content {
         let class = match self.storage_classes.len() {
             0 => 0,
             count => {
@@ -239,16 +291,52 @@ impl Seed {
             }
         };
         let held = self.object_lock && self.happens(self.legal_hold_share, Draw::LegalHold, index, entry);
-        let lock = Lock { legal_hold: true, retention: None };
-        let extra = held.then(|| Box::new(Extra { lock, ..Extra::default() }));
+        let lock = Lock { legal_hold: held, retention: None };
+        let is_plain = data_seed == sequence && !self.real_etags && !(1..size).contains(&self.part_bytes);
+        let extra = (held || !is_plain).then(|| {
+            let data = if is_plain { Extra::default() } else { self.data(data_seed, size, self.part_bytes) };
+            Box::new(Extra { lock, ..data })
+        });
         Content { class, extra, ..Content::version(at, size) }
+    }
+
+    /// Data with the ETag that belongs to it, uploaded in parts of so many bytes where that is more
+    /// than one.
+    fn data(&self, seed: u64, size: u64, part_bytes: u64) -> Extra {
+        let data = Data::filler(seed, size, self.real_etags);
+        if !(1..size).contains(&part_bytes) {
+            let made = || digest_of(scramble(seed), scramble(!seed));
+            let digest = if self.real_etags { data.md5() } else { made() };
+            return Extra { data: Some(data), digest: Some(digest), ..Extra::default() };
+        }
+        let mut parts = Vec::new();
+        let mut md5s = Md5::new();
+        let mut from = 0;
+        while from < size {
+            let until = size.min(from.saturating_add(part_bytes));
+            md5s.update(data.slice(from, until).md5());
+            parts.push(until - from);
+            from = until;
+        }
+        Extra { data: Some(data), digest: Some(md5s.finalize().into()), parts, ..Extra::default() }
     }
 
     fn fill_item(&self, store: &Store, item: &SeedItem, now: Timestamp) -> Result<(), NoSuchBucket> {
         let at = earlier(now, item.age_secs);
         let retention = item.retention.map(|mode| (mode, earlier(now, -item.retained_secs)));
         let lock = Lock { legal_hold: item.legal_hold, retention };
-        let extra = (lock != Lock::default()).then(|| Box::new(Extra { lock, ..Extra::default() }));
+        let sequence = store.next_sequence();
+        let seed = item.data_seed.map_or(sequence, |seed| mix(&[seed, item.size_bytes]));
+        let grants = item.acl.as_deref().and_then(acl::canned);
+        let extra = Extra {
+            lock,
+            headers: item.headers.clone().into_iter().collect(),
+            tags: item.tags.clone().into_iter().collect(),
+            redirect: item.redirect.clone(),
+            grants,
+            ..self.data(seed, item.size_bytes, item.part_bytes)
+        };
+        let extra = Some(Box::new(extra));
         let class = item.storage_class.as_deref().and_then(storage_class_index).unwrap_or(0);
         let content = if item.delete_marker {
             Content::marker(at)
@@ -257,7 +345,7 @@ impl Seed {
         };
         let as_null = item.null || self.versioning == VersioningStatus::Unversioned;
         let bucket = store.bucket(&self.bucket)?;
-        write(&bucket).insert_as(item.key.as_bytes(), store.next_sequence(), content, as_null);
+        write(&bucket).insert_as(item.key.as_bytes(), sequence, content, as_null);
         Ok(())
     }
 }

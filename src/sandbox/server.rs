@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::chance::{Chance, Cut, Fate, mix};
+use super::chance::{Chance, Cut, Fate, LateError, mix};
 use super::checksum;
 use super::chunked;
 use super::clock::{self, Clock};
@@ -41,6 +41,9 @@ const UPLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest body of any other request: some settings in XML.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
+/// What an answer that takes long sends first, to keep the connection open.
+const WAITING: &[u8] = b"\n          \n";
+
 /// The wait after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
@@ -51,6 +54,7 @@ pub(super) struct Shared {
     pub(super) region: String,
     pub(super) owner: String,
     pub(super) domain: String,
+    pub(super) restore_secs: u64,
     pub(super) verify_signatures: bool,
     pub(super) store: Arc<Store>,
     pub(super) chance: Chance,
@@ -198,7 +202,11 @@ async fn answer(shared: &Shared, http: HttpRequest<Incoming>) -> Option<Response
 }
 
 fn refuse(refusal: &Refusal, resource: &str, ids: &Ids, is_head: bool) -> Reply {
-    let body = if is_head { Vec::new() } else { refusal.to_xml(resource, &ids.request, &ids.host) };
+    let body = if is_head || refusal.status == 304 {
+        Vec::new()
+    } else {
+        refusal.to_xml(resource, &ids.request, &ids.host)
+    };
     let mut reply = Reply::xml(body);
     reply.status = refusal.status;
     for (name, value) in &refusal.headers {
@@ -277,8 +285,16 @@ fn apply(
             None => refusal,
         });
     }
+    if let Some(late) = fate.late_error.as_ref().filter(|late| late.when == When::BeforeApplying) {
+        return late_answer(late, operation, &request, ids);
+    }
     let payload = chunked::payload(&request, signed.as_ref())?;
-    let proof = checksum::verify(&request.headers, payload.trailer.as_ref(), &payload.bytes)?;
+    let proof = if operation == Operation::CompleteMultipartUpload {
+        // The checksum in its header is that of the data, not of the list of parts.
+        checksum::Proof::default()
+    } else {
+        checksum::verify(&request.headers, payload.trailer.as_ref(), &payload.bytes)?
+    };
     request.body = payload.bytes;
     let personality = shared.personality();
     let context = Context {
@@ -292,8 +308,34 @@ fn apply(
         request_id: &ids.request,
         now,
         proof,
+        restore_secs: shared.restore_secs,
+        loses_part: fate.loses_part,
     };
-    ops::handle(&context, &request)
+    let handled = ops::handle(&context, &request)?;
+    Ok(match &fate.late_error {
+        Some(late) if late.when == When::AfterApplying => late_answer(late, operation, &request, ids)?,
+        _ => handled,
+    })
+}
+
+/// The answer of an error that comes late: in the body of a 200 after white space, where the
+/// operation answers early; else as any error.
+fn late_answer(
+    late: &LateError,
+    operation: Operation,
+    request: &Request,
+    ids: &Ids,
+) -> Result<Reply, Refusal> {
+    let refusal = Refusal::of(late.code.clone());
+    if !operation.answers_early() {
+        return Err(refusal);
+    }
+    let mut document = refusal.to_xml(&request.raw_path, &ids.request, &ids.host);
+    let end_of_declaration = document.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    document.splice(end_of_declaration..end_of_declaration, WAITING.iter().copied());
+    let mut reply = Reply::xml(document);
+    reply.keys_refused = 1;
+    Ok(reply)
 }
 
 /// Verifies the signature where that is wanted, and tells who is in the wrong region or holds
@@ -333,10 +375,11 @@ fn authenticate(
 async fn read_body(body: Incoming, operation: Operation, request: &Request) -> Result<Bytes, Refusal> {
     let (bytes_max, too_large) = match operation {
         Operation::DeleteObjects => (DELETE_BYTES_MAX, "MaxMessageLengthExceeded"),
-        Operation::PutObject => (UPLOAD_BYTES_MAX, "EntityTooLarge"),
+        Operation::PutObject | Operation::UploadPart => (UPLOAD_BYTES_MAX, "EntityTooLarge"),
+        Operation::CompleteMultipartUpload => (DELETE_BYTES_MAX, "MaxMessageLengthExceeded"),
         _ => (SETTINGS_BYTES_MAX, "MaxMessageLengthExceeded"),
     };
-    if operation == Operation::PutObject
+    if operation.is_upload()
         && request.header("content-length").is_none()
         && request.header("x-amz-decoded-content-length").is_none()
     {

@@ -8,157 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hyper::body::Bytes;
-
-use super::digits::push_hex;
+use super::entry::{Content, Entry, Lock, STORAGE_CLASSES, storage_class_index};
 use super::generated::Generated;
 use super::procedural::Procedural;
-use super::version_id::{self, VersionRef};
+use super::uploads::Uploads;
+use super::version_id::VersionRef;
 use crate::model::{Key, Kind, Timestamp, Version, VersionId, VersioningStatus};
-
-/// The storage classes that S3 knows; a PUT with another is InvalidStorageClass.
-pub(super) const STORAGE_CLASSES: [&str; 10] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-    "GLACIER_IR",
-    "OUTPOSTS",
-    "SNOW",
-];
-
-/// Place of a storage class in [`STORAGE_CLASSES`].
-pub(super) fn storage_class_index(name: &str) -> Option<u8> {
-    STORAGE_CLASSES.iter().position(|known| *known == name).and_then(|index| u8::try_from(index).ok())
-}
-
-/// How a version's retention may be ended before its time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum RetentionMode {
-    /// By a request with `x-amz-bypass-governance-retention: true`.
-    Governance,
-    /// By nobody.
-    Compliance,
-}
-
-/// Object Lock of one version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Lock {
-    /// Holds until it is lifted.
-    pub legal_hold: bool,
-    /// Holds until this time.
-    pub retention: Option<(RetentionMode, Timestamp)>,
-}
-
-impl Lock {
-    fn refuses(&self, now: Timestamp, bypass_governance: bool) -> bool {
-        self.legal_hold
-            || self.retention.is_some_and(|(mode, until)| {
-                now < until && !(mode == RetentionMode::Governance && bypass_governance)
-            })
-    }
-}
-
-/// What only some versions have: kept apart so that a seeded version costs 40 bytes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Extra {
-    /// The data; seeded versions have none and are filled when read.
-    pub(super) body: Option<Bytes>,
-    /// MD5 of the data.
-    pub(super) md5: Option<[u8; 16]>,
-    /// `Content-Type` and `x-amz-meta-*` as they came.
-    pub(super) headers: Vec<(String, String)>,
-    /// Header name and value of the checksum that was verified.
-    pub(super) checksum: Option<(&'static str, String)>,
-    /// Object Lock.
-    pub(super) lock: Lock,
-}
-
-/// A version or a delete marker.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    /// Grows with every entry made; newest first means descending.
-    pub(super) sequence: u64,
-    /// When it was created.
-    pub(super) at: Timestamp,
-    /// Bytes of the data.
-    pub(super) size: u64,
-    /// See [`Extra`].
-    pub(super) extra: Option<Box<Extra>>,
-    /// Version or delete marker.
-    pub(super) kind: Kind,
-    /// Whether its id is `null`.
-    pub(super) is_null: bool,
-    /// Place in [`STORAGE_CLASSES`].
-    pub(super) class: u8,
-}
-
-impl Entry {
-    /// The id that listings and headers show.
-    pub(super) fn id(&self) -> String {
-        if self.is_null { "null".to_owned() } else { version_id::encode(self.sequence) }
-    }
-
-    /// Adds the id that listings show.
-    pub(super) fn push_id(&self, out: &mut Vec<u8>) {
-        if self.is_null { out.extend_from_slice(b"null") } else { version_id::push(out, self.sequence) }
-    }
-
-    /// The ETag without quotes. A seeded version's is made from its sequence number.
-    pub(super) fn etag(&self) -> String {
-        let mut text = Vec::with_capacity(32);
-        self.push_etag(&mut text);
-        text.into_iter().map(char::from).collect()
-    }
-
-    /// Adds the ETag without quotes.
-    pub(super) fn push_etag(&self, out: &mut Vec<u8>) {
-        let (high, low) = match self.extra.as_ref().and_then(|extra| extra.md5) {
-            Some(md5) => {
-                let md5 = u128::from_be_bytes(md5);
-                ((md5 >> 64) as u64, md5 as u64)
-            }
-            None => (version_id::scramble(self.sequence), version_id::scramble(!self.sequence)),
-        };
-        push_hex(out, high, 16);
-        push_hex(out, low, 16);
-    }
-
-    fn is(&self, wanted: VersionRef) -> bool {
-        match wanted {
-            VersionRef::Null => self.is_null,
-            VersionRef::Sequence(sequence) => !self.is_null && self.sequence == sequence,
-        }
-    }
-
-    fn refuses_deletion(&self, now: Timestamp, bypass_governance: bool) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.lock.refuses(now, bypass_governance))
-    }
-}
-
-/// The content of an entry to be made.
-#[derive(Clone, Debug)]
-pub(super) struct Content {
-    pub(super) at: Timestamp,
-    pub(super) kind: Kind,
-    pub(super) size: u64,
-    pub(super) class: u8,
-    pub(super) extra: Option<Box<Extra>>,
-}
-
-impl Content {
-    pub(super) fn marker(at: Timestamp) -> Self {
-        Self { at, kind: Kind::DeleteMarker, size: 0, class: 0, extra: None }
-    }
-
-    pub(super) fn version(at: Timestamp, size: u64) -> Self {
-        Self { at, kind: Kind::Version, size, class: 0, extra: None }
-    }
-}
 
 /// What a delete did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,6 +25,11 @@ pub(super) enum Deleted {
     },
     /// A delete marker with this id is the latest entry now.
     MarkerInserted {
+        /// Its id.
+        id: String,
+    },
+    /// The latest entry is the delete marker with this id, as it was before.
+    MarkerKept {
         /// Its id.
         id: String,
     },
@@ -191,6 +51,8 @@ pub(super) struct Bucket {
     /// Where the `null` version of a key was before it was deleted, for as long as the key has
     /// other entries: a listing may have to go on from there.
     null_places: BTreeMap<Box<[u8]>, u64>,
+    /// Multipart uploads under way.
+    pub(super) uploads: Uploads,
     /// The content of a procedural bucket; `keys` stays empty in one.
     generated: Option<Arc<Generated>>,
 }
@@ -205,6 +67,7 @@ impl Bucket {
             object_lock: false,
             keys: BTreeMap::new(),
             null_places: BTreeMap::new(),
+            uploads: Uploads::default(),
         }
     }
 
@@ -272,6 +135,14 @@ impl Bucket {
         let place = entries.partition_point(|entry| entry.sequence < sequence);
         entries.insert(place, Entry { sequence, at, size, extra, kind, is_null: as_null, class });
         &entries[place]
+    }
+
+    /// Puts a changed entry in the place of the one that has its sequence number.
+    pub(super) fn replace(&mut self, key: &[u8], changed: Entry) {
+        let entries = self.keys.get_mut(key);
+        if let Some(entry) = entries.and_then(|all| all.iter_mut().find(|e| e.sequence == changed.sequence)) {
+            *entry = changed;
+        }
     }
 
     /// A DELETE that names no version.

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use crate::model::{Kind, Timestamp, VersionId, VersioningStatus};
 use crate::sandbox::chance::mix;
+use crate::sandbox::entry::Content;
 use crate::sandbox::listing::{self, Page, Query, Row, Source};
 use crate::sandbox::personality::Personality;
 use crate::sandbox::procedural::{OrderedShape, Procedural};
-use crate::sandbox::store::{Content, Deleted, Store, write};
+use crate::sandbox::store::{Deleted, Store, write};
 use crate::sandbox::version_id::{self, VersionRef};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sandbox::RetentionMode;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
