@@ -51,6 +51,8 @@ pub enum Operation {
     GetObject,
     /// GET ?tagging.
     GetObjectTagging,
+    /// PUT ?tagging of one version.
+    PutObjectTagging,
     /// GET ?acl.
     GetObjectAcl,
     /// PUT ?acl.
@@ -82,6 +84,7 @@ impl Operation {
             Self::HeadObject => "HeadObject",
             Self::GetObject => "GetObject",
             Self::GetObjectTagging => "GetObjectTagging",
+            Self::PutObjectTagging => "PutObjectTagging",
             Self::GetObjectAcl => "GetObjectAcl",
             Self::PutObjectAcl => "PutObjectAcl",
             Self::RestoreObject => "RestoreObject",

@@ -95,6 +95,11 @@ impl Given {
         }
     }
 
+    /// The tags that are sent.
+    pub(super) fn tags(&self) -> Option<&BTreeMap<String, String>> {
+        self.tags.as_ref().filter(|tags| !tags.is_empty())
+    }
+
     /// The same, with a checksum that the destination should keep.
     pub(super) fn with_checksum(mut self, kind: ChecksumKind) -> Self {
         self.checksum = self.checksum.or(Some(kind));

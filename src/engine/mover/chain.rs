@@ -272,7 +272,12 @@ impl Chain {
             tokio::time::sleep(LATE_ATTEMPT).await;
         }
         if let Some(written) = self.applied(self.done.len()).await? {
-            let written = self.finish(self.done.len(), written, false).await?;
+            let step = self.done.len();
+            if self.upload.is_some() {
+                let facts = self.facts(step, true).await?;
+                self.check_tags(&self.given(step, &facts, false)?, &written).await?;
+            }
+            let written = self.finish(step, written, false).await?;
             self.commit_step(written).await?;
         }
         Ok(())

@@ -63,9 +63,25 @@ impl Chain {
             Err(halt) => return Err(self.given_up(&upload, halt).await),
         };
         match self.send(step, Sending::Complete(&upload, &parts)).await {
-            Ok(written) => self.finish(step, written, false).await,
+            Ok(written) => {
+                self.check_tags(&given, &written).await?;
+                self.finish(step, written, false).await
+            }
             Err(halt) => Err(self.given_up(&upload, halt).await),
         }
+    }
+
+    /// Some servers (Ceph RGW) pass over the tags that an upload was begun with: they are set then.
+    pub(super) async fn check_tags(&self, given: &Given, written: &Written) -> Result<(), Halt> {
+        let Some(wanted) = given.tags() else { return Ok(()) };
+        let (caller, stop) = (self.destination(), &self.ctx.stop);
+        let (client, key, id) = (&caller.client, &self.target, &written.version_id);
+        let found = caller.call_other(Operation::GetObjectTagging, stop, || client.tags(key, id)).await;
+        if self.answered(found)? == *wanted {
+            return Ok(());
+        }
+        let set = caller.call_other(Operation::PutObjectTagging, stop, || client.put_tags(key, id, wanted)).await;
+        self.answered(set)
     }
 
     /// The part size of the source, where all its parts but the last have one: with the same parts the

@@ -67,7 +67,8 @@ impl Chain {
             })
             .await;
         let head = self.answered(head)?;
-        let wants_tags = with_tags && head.tag_count > 0 && self.transfer()?.settings.tags == TagSource::Copy;
+        // The head's count of tags is no answer: AWS leaves it out where the permission lacks, others always.
+        let wants_tags = with_tags && self.transfer()?.settings.tags == TagSource::Copy;
         let tags = if wants_tags {
             let tags = self
                 .ctx
@@ -120,12 +121,13 @@ impl Chain {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            let with_conditions = self.side.sends_conditions();
             let error = match self.send_once(step, &sending).await {
                 Ok(Some(answer)) => return self.named(step, answer).await,
                 Ok(None) => return Err(Halt::Stopped),
                 Err(error) => error,
             };
-            if error.class == Class::Unsupported && self.side.sends_conditions() {
+            if error.class == Class::Unsupported && with_conditions {
                 self.side.drop_conditions();
                 continue;
             }
@@ -136,7 +138,7 @@ impl Chain {
                 return Ok(written);
             }
             if &*error.code == "PreconditionFailed" {
-                self.explain_refusal(step, &error, attempt).await?;
+                self.explain_refusal(step, &error, attempt, with_conditions).await?;
                 continue;
             }
             let mut chance = || self.ctx.caller.chance();
@@ -151,19 +153,24 @@ impl Chain {
     /// A condition failed although the destination is what it should be. Where the source is not what it
     /// was, the step fails. Otherwise a server that fails it twice reads conditions in a way of its own, as
     /// Ceph RGW does with ETags in quotes: none are sent any more.
-    async fn explain_refusal(&self, step: usize, error: &S3Error, attempt: u32) -> Result<(), Halt> {
+    async fn explain_refusal(
+        &self,
+        step: usize,
+        error: &S3Error,
+        attempt: u32,
+        with_conditions: bool,
+    ) -> Result<(), Halt> {
         let source = self.facts(step, false).await?.head.and_then(|head| head.etag).unwrap_or_default();
         if history::bare(&source) != history::bare(self.wanted(step).etag) {
             return Err(Halt::failed("SourceChanged", "the source is not what it was when it was listed"));
         }
-        match (attempt, self.side.sends_conditions()) {
-            (1, true) => Ok(()),
-            (_, true) => {
-                self.side.drop_conditions();
-                Ok(())
-            }
-            (_, false) => Err(self.halted(error)),
+        if !with_conditions {
+            return Err(self.halted(error));
         }
+        if attempt > 1 {
+            self.side.drop_conditions();
+        }
+        Ok(())
     }
 
     async fn pause(&self, pause: Duration) {

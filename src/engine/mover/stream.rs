@@ -95,6 +95,7 @@ impl Chain {
         match self.send(step, Sending::Complete(&upload, &parts)).await {
             Ok(written) => {
                 let is_proven = is_read_well && sum.is_some_and(|sum| history::bare(&written.etag) == sum);
+                self.check_tags(given, &written).await?;
                 self.finish(step, written, is_proven).await
             }
             Err(halt) => Err(self.given_up(&upload, halt).await),
