@@ -102,6 +102,7 @@ impl Reader<'_> {
             }
         };
         self.lint(&compiled, &scope.prefixes);
+        self.warn_of_two_histories(&compiled);
         let allow_promotion = self.optional_flag(section, "allow_promotion", false);
         if let (Some(own), false) = (&bucket, allow_promotion) {
             self.warn_of_kept_moves(&compiled, own);

@@ -51,6 +51,16 @@ pub(super) fn may_select_markers(conditions: &Conditions) -> bool {
     possible(conditions) & !VERSIONS != 0
 }
 
+/// Whether one key may fulfil what both ask of keys. Patterns are not looked into.
+pub(super) fn may_share_keys(a: &Conditions, b: &Conditions) -> bool {
+    fn meet(a: &[Key], b: &[Key], contains: fn(&[u8], &[u8]) -> bool) -> bool {
+        let alike =
+            |a: &Key, b: &Key| contains(a.as_bytes(), b.as_bytes()) || contains(b.as_bytes(), a.as_bytes());
+        a.is_empty() || b.is_empty() || a.iter().any(|a| b.iter().any(|b| alike(a, b)))
+    }
+    meet(&a.prefix, &b.prefix, <[u8]>::starts_with) && meet(&a.suffix, &b.suffix, <[u8]>::ends_with)
+}
+
 /// Whether a condition is given that the latest entry of a key cannot fulfil.
 fn needs_newer(conditions: &Conditions) -> bool {
     conditions.noncurrent_for.is_some() || conditions.beyond_newest.is_some_and(|count| count > 0)

@@ -37,6 +37,8 @@ pub const RULES_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod transfer_check_tests;
+#[cfg(test)]
 mod transfer_tests;
 
 /// A duration with its unit, such as `24h`, as job files write it.

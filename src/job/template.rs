@@ -180,3 +180,6 @@ pub(super) fn plainest(template: KeyTemplate, prefixes: &[Key]) -> KeyTemplate {
     };
     if puts_prefix_back { KeyTemplate::identity() } else { template }
 }
+
+#[cfg(test)]
+mod tests;

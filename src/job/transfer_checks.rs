@@ -5,7 +5,7 @@ use crate::model::{
     AclSource, ActionId, CopySettings, Encryption, History, IfExists, Key, LockSource, MetadataSource,
     Requirement, Route, TagSource,
 };
-use crate::rules::{Conditions, State, Verdict};
+use crate::rules::{Conditions, Rule, State, Verdict};
 
 use super::lint;
 use super::reader::{Field, Reader, quoted};
@@ -72,6 +72,38 @@ impl Reader<'_> {
                 let what =
                     format!("rule {:?} moves in place: a key with older versions is left alone", rule.name);
                 let hint = "say allow_promotion: true: the copy lies above them before its source goes";
+                self.warning(*place, what, Some(hint.into()));
+            }
+        }
+    }
+
+    /// Notes pairs of rules that write to the same keys in different ways: what one rule selects of a
+    /// key arrives as one history, and two of them have no order among each other.
+    pub(super) fn warn_of_two_histories(&mut self, compiled: &Compiled) {
+        let all: Vec<(&Rule, At, ActionId, &Transfer)> = compiled
+            .rules
+            .iter()
+            .zip(&compiled.places)
+            .filter_map(|(rule, place)| {
+                let (Verdict::Act(id) | Verdict::Copy(id)) = rule.verdict else { return None };
+                let action = compiled.actions.get(usize::from(id.0))?;
+                Some((rule, *place, id, action.transfer()?))
+            })
+            .collect();
+        for (at, (rule, place, id, transfer)) in all.iter().enumerate() {
+            let rival = all[..at].iter().find(|(other, _, other_id, to)| {
+                other_id != id
+                    && transfer.is_same_bucket(&to.to)
+                    && transfer.settings.key == to.settings.key
+                    && lint::may_share_keys(&other.conditions, &rule.conditions)
+            });
+            if let Some((other, ..)) = rival {
+                let what = format!(
+                    "rules {:?} and {:?} bring versions of a key to the same place as two histories: where \
+                     both select some, the later one finds the key taken, or lies on top",
+                    other.name, rule.name
+                );
+                let hint = "give them the same settings, or keys that are not the same";
                 self.warning(*place, what, Some(hint.into()));
             }
         }

@@ -2,20 +2,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
-
 use crate::model::{
-    AclSource, ActionId, ChecksumKind, CustomerKey, DeleteOptions, Encryption, History, IfExists, Key,
-    KeyPart, KeyTemplate, LockSource, MetadataSource, Mfa, Requirement, Restore, RestoreTier, RetentionMode,
-    Route, TagSource, TimePart, Timestamp, Verify, VersionId,
+    AclSource, ActionId, ChecksumKind, CustomerKey, DeleteOptions, Encryption, History, IfExists, KeyPart,
+    KeyTemplate, LockSource, MetadataSource, Mfa, Requirement, Restore, RestoreTier, RetentionMode, Route,
+    TagSource, TimePart, Verify,
 };
-use crate::rules::{State, Verdict};
+use crate::rules::Verdict;
 
 use super::*;
 
-fn read(text: &str) -> Result<Job, Problems> {
+pub(super) fn read(text: &str) -> Result<Job, Problems> {
     load(text, "job.yaml", &|name| match name {
         "TOKEN" => Some("918273".into()),
         "OWN" => Some("my-bucket".into()),
@@ -23,19 +19,19 @@ fn read(text: &str) -> Result<Job, Problems> {
     })
 }
 
-fn good(text: &str) -> Job {
+pub(super) fn good(text: &str) -> Job {
     read(text).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
 }
 
 /// The one problem of a file.
-fn problem(text: &str) -> String {
+pub(super) fn problem(text: &str) -> String {
     let told = read(text).map(|job| panic!("no problem: {text}\n{job:?}")).unwrap_err().to_string();
     assert_eq!(told.lines().count(), 1, "{text}\n{told}");
     told
 }
 
 /// A job with one rule; the action begins at line 4, column 54 + the length of the conditions.
-fn job(conditions: &str, action: &str) -> String {
+pub(super) fn job(conditions: &str, action: &str) -> String {
     format!(
         "version: 1\nname: n\nbucket: {{ name: my-bucket, region: eu-1, expected_owner: \"123456789012\", \
          profile: prod }}\nrules: [{{ name: r, match: {{ {conditions} }}, action: {action} }}]\n"
@@ -43,11 +39,11 @@ fn job(conditions: &str, action: &str) -> String {
 }
 
 /// A job that copies every entry to another bucket.
-fn copying(settings: &str) -> String {
+pub(super) fn copying(settings: &str) -> String {
     job("state: any", &format!("{{ copy: {{ bucket: archive, {settings} }} }}"))
 }
 
-fn first(text: &str) -> Transfer {
+pub(super) fn first(text: &str) -> Transfer {
     good(text).actions[0].transfer().unwrap().clone()
 }
 
@@ -276,7 +272,7 @@ fn a_copy_without_a_destination_is_a_problem_with_its_place() {
 }
 
 #[test]
-fn unfit_settings_are_problems() {
+fn unfit_places_and_texts_are_problems() {
     for (settings, part) in [
         ("buckte: x", "unknown key \"buckte\" in rules[0].action.copy; expected one of bucket, "),
         ("profile: \"${env:OWN}\"", "copy.profile depends on the environment; rules select the same"),
@@ -314,6 +310,15 @@ fn unfit_settings_are_problems() {
             "is no name for a tag; expected 1 to 128 characters, not beginning with aws:",
         ),
         ("tags: { a: [b] }", "copy.tags.a cannot be a list"),
+    ] {
+        let told = problem(&copying(settings));
+        assert!(told.contains(part), "{settings}: {told}");
+    }
+}
+
+#[test]
+fn unfit_settings_are_problems() {
+    for (settings, part) in [
         ("acl: public", "acl cannot be \"public\"; expected default, copy, private, public-read, "),
         ("encryption: AES", "encryption cannot be \"AES\"; expected default, AES256, or a mapping with kms"),
         ("encryption: {}", "copy.encryption cannot be a mapping; expected default, AES256, "),
@@ -356,6 +361,10 @@ fn unfit_settings_are_problems() {
         let told = problem(&copying(settings));
         assert!(told.contains(part), "{settings}: {told}");
     }
+}
+
+#[test]
+fn unfit_limits_and_names_of_buckets_are_problems() {
     assert!(
         problem(&copying("bucket: x").replace("archive, bucket: x", "s3://x")).contains("leave s3:// out")
     );
@@ -458,364 +467,4 @@ fn templates_that_bring_keys_together_or_mean_nothing_are_problems() {
     ));
     good(&(with("{key}") + "scope: { prefixes: [a/, b/] }\n"));
     good(&(with("{key_without_prefix}") + "scope: { prefixes: [a/] }\n"));
-}
-
-#[test]
-fn delete_markers_have_no_place_in_a_key_by_version() {
-    for key in ["{key}@{version_id}", "{last_modified:%Y}/{key}"] {
-        let action = format!("{{ move: {{ bucket: archive, key: '{key}' }} }}");
-        for state in [
-            "prefix: a",
-            "state: any",
-            "state: delete-marker",
-            "state: [current, latest-marker]",
-            "state: noncurrent-marker",
-            "state: orphan-marker",
-        ] {
-            let told = problem(&job(state, &action));
-            assert!(
-                told.ends_with(
-                    "move.key differs from version to version: delete markers have no place in it; \
-                     say state: [current, noncurrent] in the rule's match"
-                ),
-                "{told}"
-            );
-        }
-        for fine in
-            ["state: [current, noncurrent]", "state: noncurrent", "min_size: 1B", "storage_class: STANDARD"]
-        {
-            good(&job(fine, &action));
-        }
-        let all = action.replace("archive,", "archive, history: all,");
-        let told = problem(&job("state: [current, noncurrent]", &all));
-        assert!(
-            told.contains("move.history is all, but the key differs from version to version; leave"),
-            "{told}"
-        );
-    }
-}
-
-#[test]
-fn a_history_of_the_current_version_is_for_rules_of_current_versions() {
-    let action = "{ copy: { bucket: archive, history: current } }";
-    assert_eq!(good(&job("prefix: a", action)).rules[0].conditions.state, [State::Current]);
-    assert_eq!(good(&job("state: current", action)).rules[0].conditions.state, [State::Current]);
-    assert_eq!(good(&job("state: [current]", action)).warnings, []);
-    for state in ["any", "noncurrent", "[current, noncurrent]", "latest-marker"] {
-        let told = problem(&job(&format!("state: {state}"), action));
-        assert!(told.contains("copy.history is current, but the rule's state is not; say state: current in"));
-    }
-}
-
-#[test]
-fn copies_in_place_are_of_current_versions_and_lie_on_top() {
-    let changing = "{ move: { storage_class: GLACIER_IR } }";
-    for (conditions, action) in [
-        ("state: current", changing),
-        ("prefix: a", "{ move: { history: current, encryption: AES256 } }"),
-        ("state: current", "{ move: { tags: none } }"),
-        ("state: current", "{ move: { metadata: { expires: x } } }"),
-        ("state: current", "{ move: { checksum: sha256, if_exists: append } }"),
-        ("state: current", "{ move: { acl: private, bucket: my-bucket } }"),
-        ("state: current", "{ move: { lock: { legal_hold: true }, key: \"{key}\" } }"),
-        ("state: current", "{ copy: { bucket: my-bucket } }"),
-        (
-            "state: current",
-            "{ copy: { bucket: my-bucket, endpoint: \"https://s3.us-east-1.amazonaws.com\" } }",
-        ),
-    ] {
-        assert_eq!(first(&job(conditions, action)).settings.if_exists, IfExists::Append, "{action}");
-    }
-    for (conditions, action) in [
-        ("state: any", changing),
-        ("prefix: a", changing),
-        ("state: [current, noncurrent]", "{ copy: { storage_class: GLACIER_IR } }"),
-        ("state: current", "{ copy: { storage_class: GLACIER_IR, history: all } }"),
-    ] {
-        let told = problem(&job(conditions, action));
-        assert!(
-            told.contains(
-                "a copy in place becomes the current version: older versions cannot be changed in place \
-                 without turning the history around; take current versions only (history: current)"
-            ),
-            "{told}"
-        );
-    }
-    for same in ["{ move: { bucket: my-bucket } }", "{ move: { storage_class: same, acl: copy } }"] {
-        assert!(
-            problem(&job("state: current", same))
-                .contains("moved in place, the versions would be what they were")
-        );
-    }
-    for word in ["fail", "skip_same"] {
-        let told = problem(&job(
-            "state: current",
-            &format!("{{ copy: {{ storage_class: X, if_exists: {word} }} }}"),
-        ));
-        assert!(
-            told.contains("copy.if_exists: a copy in place always finds its source; expected append"),
-            "{told}"
-        );
-    }
-}
-
-#[test]
-fn a_template_that_puts_the_prefix_back_is_in_place_too() {
-    let scoped = |prefix: &str, key: &str| {
-        job("state: noncurrent", &format!("{{ copy: {{ key: '{key}', storage_class: X }} }}"))
-            + &format!("scope: {{ prefixes: [{prefix}] }}\n")
-    };
-    assert!(problem(&scoped("a/", "a/{key_without_prefix}")).contains("a copy in place"));
-    let whole = job("state: noncurrent", "{ copy: { key: '{key_without_prefix}', storage_class: X } }");
-    assert!(problem(&whole).contains("a copy in place"));
-    assert!(!first(&scoped("a/", "b/{key_without_prefix}")).settings.key.is_identity());
-}
-
-#[test]
-fn moves_in_place_say_what_becomes_of_keys_with_older_versions() {
-    let text = job("state: current", "{ move: { storage_class: X } }");
-    let warned: Vec<String> = good(&text).warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        warned,
-        ["job.yaml:4:9: rule \"r\" moves in place: a key with older versions is left alone; \
-          say allow_promotion: true: the copy lies above them before its source goes"]
-    );
-    assert_eq!(good(&(text.clone() + "allow_promotion: true\n")).warnings, []);
-    assert_eq!(good(&text.replace("move", "copy")).warnings, []);
-}
-
-#[test]
-fn copies_within_a_bucket_are_out_of_reach_of_the_next_run() {
-    let told = |conditions: &str, action: &str, prefixes: &str| {
-        read(&(job(conditions, action) + &format!("scope: {{ prefixes: [{prefixes}] }}\n")))
-            .err()
-            .map(|problems| problems.to_string())
-    };
-    let old = "{ copy: { prefix: old/ } }";
-    for (conditions, action, prefixes) in [
-        ("state: any", old, "logs/"),
-        ("state: any", old, "logs/, tmp/"),
-        ("prefix: [a/, b/]", old, "a/, b/, o"),
-        ("state: any", "{ copy: { key: 'new/{key_without_prefix}' } }", "logs/"),
-        ("state: any", "{ copy: { bucket: other, key: '{key}.bak' } }", "logs/"),
-        ("state: any", "{ copy: { endpoint: 'https://x.example', key: '{key}.bak' } }", "logs/"),
-    ] {
-        assert_eq!(told(conditions, action, prefixes), None, "{conditions} {action}");
-    }
-    for (conditions, action, prefixes) in [
-        ("state: any", old, "old/"),
-        ("state: any", old, "old/a/"),
-        ("state: any", old, "logs/, o"),
-        ("prefix: [a/, old/x]", old, "a/, o"),
-        ("prefix: ol", old, "o"),
-        ("state: any", "{ copy: { key: '{key}.bak' } }", "logs/"),
-        ("prefix: logs/", "{ copy: { key: '{key_without_prefix}' } }", "logs/"),
-    ] {
-        let told = told(conditions, action, prefixes).unwrap();
-        assert!(
-            told.contains("copy: the next run would find the copies and copy them again; narrow"),
-            "{told}"
-        );
-    }
-    // The whole bucket is in scope where none is given.
-    assert_eq!(
-        problem(&job("state: any", old)),
-        "job.yaml:4:69: rules[0].action.copy: the next run would find the copies and copy them again; narrow \
-         scope.prefixes or the rule's prefix so that neither meets keys that begin with \"old/\""
-    );
-    good(&job("prefix: logs/", old));
-}
-
-#[test]
-fn what_is_required_and_configured_to_be_lost_is_a_problem() {
-    for (settings, part) in [
-        ("require: acl", "copy.require: access control lists are not copied; say acl: copy"),
-        ("require: [acl], acl: private", "access control lists are not copied"),
-        ("require: [lock]", "retention and legal hold are not copied; say lock: copy"),
-        ("require: [lock], lock: { legal_hold: true }", "retention and legal hold are not copied"),
-        ("require: [tags], tags: none", "tags are not copied; say tags: copy"),
-        ("require: [tags], tags: { a: b }", "tags are not copied"),
-        ("require: [metadata], metadata: { }", "metadata is not copied; say metadata: copy"),
-        (
-            "require: [etag], encryption: { kms: { } }",
-            "with keys of KMS or of a customer no ETag stays the same",
-        ),
-        ("require: [etag], encryption: { customer_key: { env: A } }", "with keys of KMS or of a customer"),
-        ("require: [etag], source_customer_key: { env: A }", "under a customer's key does not stay the same"),
-        ("require: [etag], part_size: 64MiB", "with parts of another size the ETag does not stay"),
-    ] {
-        let told = problem(&copying(settings));
-        assert!(told.contains(part), "{settings}: {told}");
-    }
-    good(&copying("require: [tags, metadata, etag], multipart_above: 5MiB, encryption: AES256"));
-    good(&copying("require: [acl, lock], acl: copy, lock: copy"));
-}
-
-#[test]
-fn problems_of_one_rule_are_told_beside_those_of_others() {
-    let text = job(
-        "state: any",
-        "{ copy: { bucket: archive, tags: none, require: [tags, acl], history: current } }",
-    )
-    .replace("rules: [", "rules: [{ name: q, match: { stat: x }, action: { copy: { key: x, acl: y } } }, ");
-    let Problems(problems) = read(&text).unwrap_err();
-    assert_eq!(problems.len(), 6, "{problems:?}");
-    // Where the job's bucket cannot be read, only what hangs on it stays untold.
-    let no_bucket = job("state: any", "{ copy: { storage_class: x } }").replace("name: my-bucket", "name: x");
-    assert_eq!(read(&no_bucket).unwrap_err().0.len(), 2);
-}
-
-#[test]
-fn rules_that_copy_hide_rules_below_them() {
-    let text = job("state: noncurrent", "delete").replace(
-        "rules: [",
-        "rules: [{ name: upper, match: { state: any }, action: { copy: { bucket: archive } } }, ",
-    );
-    assert_eq!(good(&text).warnings[0].what, "rule \"r\" is hidden by rule \"upper\" above it");
-    let never = job("noncurrent_for: 1d", "{ copy: { bucket: archive, history: current } }");
-    assert!(good(&never).warnings[0].what.starts_with("rule \"r\" can never match: "));
-}
-
-#[test]
-fn the_fingerprint_of_a_job_without_copies_is_what_it_was() {
-    let text = "version: 1\nname: n\nbucket: { name: my-bucket }\n\
-                rules: [{ name: r, match: { state: any }, action: delete }]\n";
-    let fingerprint = good(text).fingerprint;
-    assert_eq!(
-        fingerprint.semantic_json,
-        r#"{"allow_promotion":false,"bucket":{"endpoint":"aws","expected_owner":null,"name":"my-bucket"},"meaning":1,"null_versions":"refuse","rules":[{"action":{"delete":{"bypass_governance_retention":false,"mfa_serial":null},"number":0},"match":{"state":["any"]},"name":"r"}],"sandbox":null,"scope":{"from_key":null,"limit":null,"prefixes":[""],"to_key":null}}"#
-    );
-    assert_eq!(fingerprint.digest, "e1e48b826efb0e56578a017cdc077ec2fa159f4d3655e8a873edfca004398d58");
-}
-
-#[test]
-fn the_fingerprint_of_a_copy_holds_what_is_copied_where_and_how() {
-    let base = good(&copying("tags: copy")).fingerprint;
-    for same in [
-        "route: stream",
-        "verify: bytes",
-        "multipart_above: 1GiB, part_size: 64MiB",
-        "restore: { days: 3 }",
-        "require: [tags]",
-        "storage_class: same, acl: default, lock: default, encryption: default, history: selected",
-        "key: \"{key}\", if_exists: fail, metadata: copy",
-        "profile: other, region: us-1, request_payer: true",
-    ] {
-        assert_eq!(good(&copying(same)).fingerprint, base, "{same}");
-    }
-    let faster = copying("tags: copy") + "limits: { bytes_per_second: 1MiB, stream_memory: 1GiB }\n";
-    assert_eq!(good(&faster).fingerprint, base);
-    let mut seen = vec![base.digest.clone()];
-    for other in [
-        "prefix: a/",
-        "history: all",
-        "if_exists: append",
-        "if_exists: skip_same",
-        "storage_class: GLACIER",
-        "metadata: { expires: x }",
-        "metadata: {}",
-        "tags: none",
-        "tags: { a: b }",
-        "acl: copy",
-        "acl: private",
-        "encryption: AES256",
-        "encryption: { kms: {} }",
-        "encryption: { kms: { key_id: k } }",
-        "encryption: { customer_key: { env: A } }",
-        "source_customer_key: { env: A }",
-        "lock: copy",
-        "lock: { mode: governance, for: 30d }",
-        "checksum: sha1",
-        "endpoint: \"https://x.example\"",
-        "expected_owner: \"210987654321\"",
-    ] {
-        let fingerprint = good(&copying(other)).fingerprint;
-        let found = differences(&base.semantic_json, &fingerprint.semantic_json);
-        assert_eq!(found.len(), 1, "{other}: {found:?}");
-        assert!(found[0].starts_with("rules[0].action.copy."), "{found:?}");
-        assert!(!seen.contains(&fingerprint.digest), "{other}");
-        seen.push(fingerprint.digest);
-    }
-    let moving = |settings: &str| good(&copying(settings).replace("copy: {", "move: {")).fingerprint.digest;
-    assert_ne!(moving("tags: copy"), base.digest);
-    assert_ne!(moving("bypass_governance_retention: true"), moving("tags: copy"));
-    let token = |token: &str| moving(&format!("mfa: {{ serial: s, token: \"{token}\" }}"));
-    assert_eq!(token("111111"), token("${env:TOKEN}"));
-    let inherited =
-        job("prefix: a/", "{ copy: { prefix: b/ } }").replace("name: my-bucket", "name: \"${env:OWN}\"");
-    let json = good(&inherited).fingerprint.semantic_json;
-    assert!(!json.contains("my-bucket"), "{json}");
-}
-
-/// Literals without an empty one and without two in a row, as a parser makes them.
-fn templates() -> impl Strategy<Value = KeyTemplate> {
-    let literal = || "[a{}%/@._é\n-]{1,4}".prop_map(String::into_bytes);
-    let time = select(vec![
-        TimePart::Year,
-        TimePart::Month,
-        TimePart::Day,
-        TimePart::Hour,
-        TimePart::Minute,
-        TimePart::Second,
-    ]);
-    let time_literal = "[a%/@.]{1,2}".prop_map(|text| TimePart::Literal(text.into_bytes()));
-    let times = vec(prop_oneof![3 => time, 1 => time_literal], 1..4).prop_map(|mut parts| {
-        parts.dedup_by(|a, b| matches!((a, b), (TimePart::Literal(_), TimePart::Literal(_))));
-        KeyPart::LastModified(parts)
-    });
-    let part = prop_oneof![
-        3 => literal().prop_map(KeyPart::Literal),
-        2 => Just(KeyPart::Key),
-        1 => Just(KeyPart::KeyWithoutPrefix),
-        2 => Just(KeyPart::VersionId),
-        1 => times,
-    ];
-    vec(part, 1..6).prop_map(|mut parts| {
-        parts.dedup_by(|a, b| matches!((a, b), (KeyPart::Literal(_), KeyPart::Literal(_))));
-        KeyTemplate(parts)
-    })
-}
-
-/// A key, a version id and a time, of few letters so that texts meet.
-fn sources() -> impl Strategy<Value = (String, VersionId, Timestamp)> {
-    let id = "[a._-]{1,4}".prop_map(|id| VersionId::new(id).unwrap());
-    let at = (0..3_i64).prop_map(|year| Timestamp::from_millis(1_700_000_000_000 + year * 31_600_000_000));
-    ("[a/@._-]{0,6}", id, at)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn a_template_is_what_its_text_says(template in templates()) {
-        prop_assert_eq!(template::parse(&template.to_string()), Ok(template));
-    }
-
-    #[test]
-    fn any_text_is_a_template_or_a_fault(text in "[{}a%:Y/]{0,12}|\\PC{0,8}") {
-        if let Ok(template) = template::parse(&text) {
-            prop_assert_eq!(template::parse(&template.to_string()), Ok(template));
-        }
-    }
-
-    #[test]
-    fn different_keys_never_come_to_one(
-        template in templates(),
-        all in vec(sources(), 2..40),
-        prefixes in select(vec![vec![""], vec!["a/"], vec!["a", "b"]]),
-    ) {
-        let prefixes: Vec<Key> = prefixes.into_iter().map(Key::from).collect();
-        if template::collision(&template, &prefixes).is_none() {
-            let mut seen: BTreeMap<Key, Key> = BTreeMap::new();
-            for (key, id, at) in all {
-                // Listed keys begin with a prefix of the scope.
-                let key = Key::new([prefixes[0].as_bytes(), key.as_bytes()].concat());
-                let copy = template.render(&key, &id, at, &prefixes);
-                let plainest = template::plainest(template.clone(), &prefixes);
-                prop_assert_eq!(&plainest.render(&key, &id, at, &prefixes), &copy);
-                let former = seen.insert(copy.clone(), key.clone());
-                prop_assert!(former.as_ref().is_none_or(|former| *former == key), "{former:?} {key:?} {copy:?}");
-            }
-        }
-    }
 }
