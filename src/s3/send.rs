@@ -321,7 +321,7 @@ impl Client {
 
 /// Whether a refusal leaves open if the request took effect.
 fn leaves_open(code: &str, status: u16, scope: Scope) -> bool {
-    if status >= 500 || status < 300 {
+    if !(300..500).contains(&status) {
         return true;
     }
     // The server gave up waiting, or something else happened to the key at the same time. Deleting a named

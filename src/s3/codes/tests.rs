@@ -229,3 +229,78 @@ fn some_retries_are_counted_and_some_wait() {
     assert_eq!(of_request("SlowDown", 503, Scope::Batch).tries_max, None);
     assert_eq!(of_item("OperationAborted").wait_min, Some(Duration::from_secs(1)));
 }
+
+/// Code, status, letters for a question about one version and for a request that writes.
+const OF_OBJECTS: &str = "
+InternalError 500 R R
+SlowDown 503 T T
+RequestTimeout 400 R R
+OperationAborted 409 R R
+ConditionalRequestConflict 409 R R
+BadDigest 400 R R
+NoSuchKey 404 P P
+NoSuchVersion 404 P P
+NoSuchUpload 404 P P
+AccessDenied 403 P P
+MethodNotAllowed 405 P P
+InvalidObjectState 403 P P
+ObjectNotInActiveTierError 403 P P
+ObjectAlreadyInActiveTierError 403 P P
+RestoreAlreadyInProgress 409 P P
+PreconditionFailed 412 P P
+InvalidArgument 400 P P
+InvalidRequest 400 P P
+MalformedXML 400 P P
+InvalidRange 416 P P
+EntityTooLarge 400 P P
+EntityTooSmall 400 P P
+InvalidPart 400 P P
+InvalidPartOrder 400 P P
+TooManyParts 400 P P
+MetadataTooLarge 400 P P
+InvalidTag 400 P P
+InvalidStorageClass 400 P P
+MalformedACLError 400 P P
+KMS.DisabledException 400 P P
+ExpiredToken 400 A A
+RequestTimeTooSkewed 403 S S
+PermanentRedirect 301 E E
+NotImplemented 501 U U
+NoSuchBucket 404 J J
+InvalidPayer 403 J J
+MissingContentLength 411 J J
+NeverHeardOf 200 R R
+NeverHeardOf 400 P P
+NeverHeardOf 500 R R
+- 301 E E
+- 400 P P
+- 403 P P
+- 404 P P
+- 405 P P
+- 408 R R
+- 412 P P
+- 416 P P
+- 500 R R
+- 503 T T
+";
+
+#[test]
+fn what_codes_mean_for_one_version() {
+    for line in OF_OBJECTS.trim().lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let &[code, status, read, write] = fields.as_slice() else { panic!("{line}") };
+        let (code, status) = (code.trim_start_matches('-'), status.parse().expect(line));
+        let got = [Scope::Read, Scope::Write].map(|scope| letter(of_request(code, status, scope).class));
+        assert_eq!(got.map(String::from), [read, write], "{line}");
+    }
+}
+
+#[test]
+fn a_request_about_one_version_never_finds_its_wish_fulfilled_and_is_never_divided() {
+    for code in TABLE.iter().flat_map(|row| row.codes) {
+        for scope in [Scope::Read, Scope::Write] {
+            let class = of_request(code, 400, scope).class;
+            assert!(!matches!(class, Class::Done | Class::Divide), "{scope:?} {code}: {class:?}");
+        }
+    }
+}

@@ -548,3 +548,29 @@ async fn restores_and_access_control_lists_on_the_wire() {
     assert_eq!(seen[5].line, "PUT /logs/k?acl=&versionId=v%2B1");
     assert_eq!(seen[5].body, acl.text.as_bytes());
 }
+
+#[tokio::test]
+async fn a_copy_is_given_more_time_than_other_requests() {
+    let script = Script::new(vec![Step::Hang, Step::Hang]).await;
+    let mut config = script.config();
+    config.attempt_timeout = Duration::from_millis(200);
+    let client = Client::new(config).await.expect("a client");
+    let (key, version_id) = (Key::from("k"), id("v"));
+    let from = origin(&key, &version_id);
+    let copied = client.copy_version(&from, &key, &NOTHING, Expect::Anything);
+    let marked = async {
+        // The copy comes first, and is still waited for when the marker is given up.
+        while script.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        client.insert_marker(&key).await
+    };
+    tokio::select! {
+        biased;
+        early = copied => panic!("{early:?}"),
+        marked = marked => {
+            let error = marked.expect_err("timed out");
+            assert_eq!((&*error.code, error.may_have_applied), ("Timeout", true));
+        }
+    }
+}
