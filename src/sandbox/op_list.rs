@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::version_id::VersionRef;
 use super::xml_out::{Xml, push_listing_encoded};
-use crate::model::Kind;
+use crate::model::{Kind, Timestamp};
 
 /// What a row takes with a key of some length: room that is made at once.
 const ROW_BYTES: usize = 512;
@@ -133,10 +133,11 @@ pub(super) fn versions(context: &Context<'_>, request: &Request) -> Result<Reply
         rows.sort_by_key(|row| matches!(row, Row::Entry { entry, .. } if entry.kind == Kind::DeleteMarker));
     }
     let owner = owner_element(context);
+    let restores = asked_restores(context, request);
     xml.reserve(rows.len() * ROW_BYTES);
     for row in rows {
         if let Row::Entry { key, entry, is_latest } = row {
-            write_version(&mut xml, encoding, key, entry, is_latest, &owner);
+            write_version(&mut xml, encoding, key, entry, is_latest, &owner, restores);
         }
     }
     write_common_prefixes(&mut xml, encoding, &page);
@@ -150,6 +151,7 @@ fn write_version(
     entry: &Entry,
     is_latest: bool,
     owner: &[u8],
+    restores: Option<Timestamp>,
 ) {
     let is_version = entry.kind == Kind::Version;
     xml.open(if is_version { "Version" } else { "DeleteMarker" });
@@ -158,7 +160,7 @@ fn write_version(
     xml.flag("IsLatest", is_latest);
     xml.leaf_of("LastModified", |out| push_time(out, entry.at));
     if is_version {
-        write_data(xml, entry);
+        write_data(xml, entry, restores);
     }
     xml.elements(owner);
     xml.close();
@@ -168,7 +170,7 @@ fn write_version(
 const QUOTE: &[u8] = b"&quot;";
 
 /// What listings tell of a version's data.
-fn write_data(xml: &mut Xml, entry: &Entry) {
+fn write_data(xml: &mut Xml, entry: &Entry, restores: Option<Timestamp>) {
     xml.leaf_of("ETag", |out| {
         out.extend_from_slice(QUOTE);
         entry.push_etag(out);
@@ -182,6 +184,20 @@ fn write_data(xml: &mut Xml, entry: &Entry) {
     }
     xml.number("Size", entry.size);
     xml.leaf("StorageClass", STORAGE_CLASSES[usize::from(entry.class)]);
+    if let Some((now, restore)) = restores.and_then(|now| Some((now, entry.restore(now)?))) {
+        xml.open("RestoreStatus");
+        xml.flag("IsRestoreInProgress", now < restore.ready);
+        if restore.ready <= now {
+            xml.leaf_of("RestoreExpiryDate", |out| push_time(out, restore.expiry));
+        }
+        xml.close();
+    }
+}
+
+/// The time at which restores are to be told, where they are asked for.
+fn asked_restores(context: &Context<'_>, request: &Request) -> Option<Timestamp> {
+    let asked = request.header("x-amz-optional-object-attributes")?;
+    asked.split(',').any(|name| name.trim() == "RestoreStatus").then_some(context.now)
 }
 
 /// The element that names the owner of each entry.
@@ -199,13 +215,19 @@ fn write_common_prefixes(xml: &mut Xml, encoding: Encoding, page: &Page<'_>) {
     }
 }
 
-fn write_objects(xml: &mut Xml, encoding: Encoding, page: &Page<'_>, owner: Option<&[u8]>) {
+fn write_objects(
+    xml: &mut Xml,
+    encoding: Encoding,
+    page: &Page<'_>,
+    owner: Option<&[u8]>,
+    restores: Option<Timestamp>,
+) {
     for row in page.rows() {
         if let Row::Entry { key, entry, .. } = row {
             xml.open("Contents");
             encoding.key(xml, "Key", key);
             xml.leaf_of("LastModified", |out| push_time(out, entry.at));
-            write_data(xml, entry);
+            write_data(xml, entry, restores);
             if let Some(owner) = owner {
                 xml.elements(owner);
             }
@@ -241,7 +263,7 @@ pub(super) fn objects_v1(context: &Context<'_>, request: &Request) -> Result<Rep
     }
     encoding.tell(&mut xml);
     xml.flag("IsTruncated", page.next.is_some());
-    write_objects(&mut xml, encoding, &page, Some(&owner_element(context)));
+    write_objects(&mut xml, encoding, &page, Some(&owner_element(context)), asked_restores(context, request));
     Ok(Reply::xml(xml.finish()).about(page.len()))
 }
 
@@ -288,6 +310,7 @@ pub(super) fn objects_v2(context: &Context<'_>, request: &Request) -> Result<Rep
     xml.flag("IsTruncated", page.next.is_some());
     let owner = owner_element(context);
     let wants_owner = request.argument("fetch-owner") == Some("true");
-    write_objects(&mut xml, encoding, &page, wants_owner.then_some(owner.as_slice()));
+    let owner = wants_owner.then_some(owner.as_slice());
+    write_objects(&mut xml, encoding, &page, owner, asked_restores(context, request));
     Ok(Reply::xml(xml.finish()).about(page.len()))
 }

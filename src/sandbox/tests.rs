@@ -1,5 +1,8 @@
 //! The sandbox over HTTP: requests and answers as they stand on the wire, without any client.
 
+mod belongings;
+mod copying;
+mod parts;
 mod procedural;
 
 use base64::Engine;
