@@ -1,0 +1,337 @@
+//! The controller while a listing opens its ranges: at first there is one, at the first key; idle listers
+//! take halves of what is left, so the first batches are neighbours. Batches of a thousand keys are handed
+//! out by turns as the checkpoint does, several at a time, and each is sent as a row of small requests.
+//! The ranges do not end where the partitions do.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use super::super::super::ranges::Ranges;
+use super::super::{Adaptive, Answer, Ask};
+use super::{BURST_OF_A_SECOND, Outcome, PER_PARTITION, Server, ns};
+
+const BATCH: usize = 1_000;
+const PAGE: usize = 1_000;
+const LISTERS: usize = 16;
+const WORKERS: usize = 48;
+const CLAIMED_AT_A_TIME: usize = 16;
+/// Batches that are taken to lie in what is still to be listed of a range.
+const UNLISTED: i64 = 64;
+
+/// What of the listing is known of a range; keys are numbered.
+#[derive(Default)]
+struct Listed {
+    cursor: usize,
+    end: usize,
+    done: bool,
+    /// Elder and latest items that do not fill a batch yet.
+    tails: [usize; 2],
+    /// Batches that were never tried.
+    fresh: Vec<Batch>,
+    /// Batches that are due for another try.
+    due: VecDeque<Batch>,
+    points: i64,
+    turns: u32,
+}
+
+impl Listed {
+    const fn to_list(&self) -> usize {
+        self.end - self.cursor
+    }
+
+    fn weight(&self) -> i64 {
+        (self.fresh.len() as i64 + if self.done { 0 } else { UNLISTED }).max(1)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Batch {
+    range: usize,
+    /// The key in its middle.
+    place: usize,
+    left: usize,
+    refused: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Happens {
+    Page(usize),
+    Answer { batch: Batch, sent_ns: u64, before: u64, keys: usize, refused: usize },
+    Due(Batch),
+    Wake,
+}
+
+struct Run {
+    keys: usize,
+    pace: Adaptive,
+    ranges: Ranges,
+    server: Server,
+    listed: Vec<Listed>,
+    claimed: VecDeque<Batch>,
+    waiting: VecDeque<Batch>,
+    in_flight: usize,
+    idle_listers: usize,
+    events: BinaryHeap<Reverse<(u64, Happens)>>,
+    wake_at: u64,
+    rest_ends_at: u64,
+    now: u64,
+    settled: usize,
+    throttled: usize,
+}
+
+impl Run {
+    /// So many ranges are there from the start, evenly spread.
+    fn new(partitions: usize, keys: usize, ranges: usize, seed: u64) -> Self {
+        let bound = |n: usize| keys * n / ranges;
+        let listed = (0..ranges)
+            .map(|n| Listed { cursor: bound(n), end: bound(n + 1), ..Listed::default() })
+            .collect();
+        let mut run = Self {
+            keys,
+            pace: Adaptive::new(WORKERS as u32, 1.0),
+            ranges: Ranges::default(),
+            server: Server::new(partitions, BURST_OF_A_SECOND, seed),
+            listed,
+            claimed: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            idle_listers: LISTERS - ranges,
+            events: BinaryHeap::new(),
+            wake_at: 0,
+            rest_ends_at: 0,
+            now: 0,
+            settled: 0,
+            throttled: 0,
+        };
+        (0..ranges).for_each(|range| run.list(0, range));
+        run
+    }
+
+    fn at(&mut self, ns: u64, happens: Happens) {
+        self.events.push(Reverse((ns, happens)));
+    }
+
+    fn list(&mut self, now: u64, range: usize) {
+        let takes = self.server.spread(0.08);
+        self.at(now + ns(takes), Happens::Page(range));
+    }
+
+    /// A page came: its batches, the next page, and a part of the longest range for an idle lister.
+    fn page(&mut self, now: u64, range: usize) {
+        let listed = &mut self.listed[range];
+        let entries = listed.to_list().min(PAGE);
+        let place = listed.cursor + entries / 2;
+        listed.cursor += entries;
+        listed.done = listed.to_list() == 0;
+        let items = [entries - entries / 4, entries / 4];
+        for (tail, items) in listed.tails.iter_mut().zip(items) {
+            *tail += items;
+            let left = (*tail).min(BATCH);
+            if left == BATCH || (listed.done && left > 0) {
+                *tail -= left;
+                listed.fresh.push(Batch { range, place, left, refused: 0 });
+                if listed.done && *tail > 0 {
+                    listed.fresh.push(Batch { range, place, left: *tail, refused: 0 });
+                    *tail = 0;
+                }
+            }
+        }
+        if listed.done {
+            self.idle_listers += 1;
+        } else {
+            self.list(now, range);
+        }
+        self.divide(now);
+    }
+
+    fn divide(&mut self, now: u64) {
+        let Some(longest) = (0..self.listed.len()).max_by_key(|at| self.listed[*at].to_list()) else {
+            return;
+        };
+        if self.idle_listers == 0 || self.listed[longest].to_list() < 4 * PAGE {
+            return;
+        }
+        self.idle_listers -= 1;
+        let Listed { cursor, end, .. } = self.listed[longest];
+        let middle = cursor + (end - cursor) * 47 / 100;
+        self.listed[longest].end = middle;
+        self.listed.push(Listed { cursor: middle, end, ..Listed::default() });
+        self.list(now, self.listed.len() - 1);
+    }
+
+    /// The next batches by turns, as the checkpoint gives them.
+    fn claim(&mut self, resting: &[i64]) {
+        while self.claimed.len() < CLAIMED_AT_A_TIME {
+            let mut all = 0;
+            let mut best: Option<usize> = None;
+            for at in 0..self.listed.len() {
+                let listed = &mut self.listed[at];
+                if resting.contains(&(at as i64)) || (listed.fresh.is_empty() && listed.due.is_empty()) {
+                    continue;
+                }
+                listed.points += listed.weight();
+                all += listed.weight();
+                if best.is_none_or(|best| self.listed[at].points > self.listed[best].points) {
+                    best = Some(at);
+                }
+            }
+            let Some(best) = best else { return };
+            let listed = &mut self.listed[best];
+            listed.points -= all;
+            listed.turns += 1;
+            let place = f64::from(listed.turns.reverse_bits()) / f64::from(u32::MAX);
+            let place = if listed.turns.is_multiple_of(4) { 0.0 } else { place };
+            let batch = listed.due.pop_front().unwrap_or_else(|| {
+                let at = (place * listed.fresh.len() as f64) as usize;
+                listed.fresh.remove(at.min(listed.fresh.len() - 1))
+            });
+            self.claimed.push_back(batch);
+        }
+    }
+
+    fn next_batch(&mut self, now: u64) -> Option<Batch> {
+        if self.claimed.is_empty() {
+            let virtual_now = Duration::from_nanos(now);
+            let resting = self.ranges.resting(virtual_now);
+            self.claim(&resting);
+            if self.claimed.is_empty() && !resting.is_empty() {
+                self.ranges.forgive_all();
+                self.claim(&[]);
+            }
+        }
+        let batch = self.claimed.pop_front()?;
+        if batch.refused == 0 {
+            self.ranges.reserve(Duration::from_nanos(now), batch.range as i64, batch.left, 0.5);
+        }
+        Some(batch)
+    }
+
+    fn send_all(&mut self, now: u64) {
+        let virtual_now = Duration::from_nanos(now);
+        loop {
+            let useful = WORKERS.min(self.pace.in_flight_limit() as usize);
+            while self.in_flight + self.waiting.len() < useful
+                && let Some(batch) = self.next_batch(now)
+            {
+                self.waiting.push_back(Batch { refused: 0, ..batch });
+            }
+            let Some(batch) = self.waiting.front().copied() else { return };
+            let keys = batch.left.min(self.pace.keys_per_request());
+            let before = match self.pace.ask(virtual_now, keys) {
+                Ask::Go { before } => before,
+                Ask::Wait(wait) => {
+                    let at = now + (wait.as_nanos() as u64).max(1000);
+                    if at < self.wake_at || self.wake_at <= now {
+                        self.wake_at = at;
+                        self.at(at, Happens::Wake);
+                    }
+                    return;
+                }
+                Ask::Full => return,
+            };
+            self.waiting.pop_front();
+            let place = batch.place as f64 / self.keys as f64;
+            let refused = self.server.refused(now as f64 / 1e9, place, keys);
+            let takes = self.server.latency(keys);
+            self.at(now + ns(takes), Happens::Answer { batch, sent_ns: now, before, keys, refused });
+            self.in_flight += 1;
+        }
+    }
+
+    fn answer(&mut self, now: u64, answer: Happens) {
+        let Happens::Answer { mut batch, sent_ns, before, keys, refused } = answer else { return };
+        let (virtual_now, range) = (Duration::from_nanos(now), batch.range as i64);
+        self.in_flight -= 1;
+        self.settled += keys - refused;
+        self.throttled += refused;
+        let apart = self.ranges.is_apart(Duration::from_nanos(sent_ns), range);
+        let throttled = if apart { 0 } else { refused };
+        let sent = Duration::from_nanos(sent_ns);
+        let answer = Answer { sent, before, accepted: keys - refused, throttled, ..Answer::default() };
+        self.pace.answered(virtual_now, answer);
+        self.ranges.answered(virtual_now, range, keys, refused);
+        batch.left -= keys;
+        batch.refused += refused;
+        if batch.left > 0 {
+            self.waiting.push_back(batch);
+        } else if batch.refused > 0 {
+            let rest = self.ranges.reserve(virtual_now, range, batch.refused, 0.5).as_secs_f64();
+            let wait = self.server.chance.f64().max(rest);
+            batch.left = batch.refused;
+            self.at(now + ns(wait), Happens::Due(batch));
+        }
+    }
+
+    fn run(mut self) -> Outcome {
+        let mut told_at = 0;
+        while self.settled < self.keys {
+            let Some(Reverse((now, happens))) = self.events.pop() else {
+                panic!("nothing happens any more: {} settled, {:?}", self.settled, self.pace)
+            };
+            match happens {
+                Happens::Page(range) => self.page(now, range),
+                Happens::Answer { .. } => self.answer(now, happens),
+                Happens::Due(batch) => self.listed[batch.range].due.push_back(batch),
+                Happens::Wake => {}
+            }
+            self.send_all(now);
+            if let Some(end) =
+                self.ranges.next_end(Duration::from_nanos(now)).map(|end| end.as_nanos() as u64)
+                && end != self.rest_ends_at
+            {
+                self.rest_ends_at = end;
+                self.at(end, Happens::Wake);
+            }
+            if std::env::var_os("TRACE").is_some() && now >= told_at {
+                println!(
+                    "{:5.2} s {:?} rate {:6.0} settled {:6} throttled {:5} hand {} req {} ranges {}",
+                    now as f64 / 1e9,
+                    self.pace.phase,
+                    self.pace.keys_per_second(),
+                    self.settled,
+                    self.throttled,
+                    self.in_flight + self.waiting.len(),
+                    self.pace.keys_per_request(),
+                    self.listed.len()
+                );
+                told_at = now + if now < 3_000_000_000 { 100_000_000 } else { 500_000_000 };
+            }
+            self.now = now;
+        }
+        let secs = self.now as f64 / 1e9;
+        let partitions = self.server.partitions.len() as f64;
+        // As long as the server needs to grant all.
+        let least = self.settled as f64 / partitions / PER_PARTITION - BURST_OF_A_SECOND / PER_PARTITION;
+        Outcome { secs, settled: self.settled, throttled: self.throttled, goodput: least / secs }
+    }
+}
+
+fn assert_opening(partitions: usize, keys: usize, goodput_min: f64) {
+    for ranges in [1, 4] {
+        for seed in 7..10 {
+            let outcome = Run::new(partitions, keys, ranges, seed).run();
+            println!(
+                "{partitions} partitions, {ranges} ranges at first, seed {seed}: {outcome:?} {:.4}",
+                outcome.throttled_share()
+            );
+            assert!(outcome.goodput >= goodput_min, "{outcome:?}");
+            assert!(outcome.throttled_share() <= 0.02, "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn one_partition() {
+    assert_opening(1, 150_000, 0.0);
+}
+
+#[test]
+fn four_partitions() {
+    assert_opening(4, 1_000_000, 0.0);
+}
+
+#[test]
+fn sixteen_partitions() {
+    assert_opening(16, 1_000_000, 0.0);
+}
