@@ -422,3 +422,20 @@ fn figures() {
         }
     }
 }
+
+#[test]
+fn pages_left_are_estimated_from_how_far_the_pages_so_far_led() {
+    let mut ranges = Ranges::new(4, open(&[""]), 9);
+    let keys: Vec<Key> = (0..256).map(|n| Key::from(format!("{n:02x}"))).collect();
+    assert_eq!(ranges.pages_left(0), None, "nothing was listed yet");
+    for (page, keys) in (1..).zip(keys.chunks(32)) {
+        let is_last = page == 8;
+        ranges.page(0, &Seen::of(keys.iter()), keys.last(), is_last);
+        match ranges.pages_left(0) {
+            None => assert!(is_last),
+            // At first only few of the characters were seen.
+            Some(pages) if page == 1 => assert!((2..=16).contains(&pages), "{pages}"),
+            Some(pages) => assert!(pages.abs_diff(8 - page) <= 1, "after page {page}: {pages}"),
+        }
+    }
+}

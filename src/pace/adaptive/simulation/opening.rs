@@ -42,13 +42,9 @@ impl Listed {
         self.end - self.cursor
     }
 
+    /// What the range has left, in batches, and in pages as the listing estimates them.
     fn weight(&self) -> i64 {
-        let to_list = if std::env::var_os("OLD").is_some() {
-            if self.done { 0 } else { 64 }
-        } else {
-            (self.to_list() / PAGE) as i64
-        };
-        (self.fresh.len() as i64 + to_list).max(1)
+        (self.fresh.len() + self.to_list() / PAGE).max(1) as i64
     }
 }
 
@@ -59,6 +55,8 @@ struct Batch {
     place: usize,
     left: usize,
     refused: usize,
+    /// It was taken in hand before the server's limit was met.
+    early: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,12 +87,9 @@ struct Run {
 }
 
 impl Run {
-    /// So many ranges are there from the start, evenly spread.
-    fn new(partitions: usize, keys: usize, ranges: usize, seed: u64) -> Self {
-        let bound = |n: usize| keys * n / ranges;
-        let listed = (0..ranges)
-            .map(|n| Listed { cursor: bound(n), end: bound(n + 1), ..Listed::default() })
-            .collect();
+    /// A listing at the first key.
+    fn new(partitions: usize, keys: usize, seed: u64) -> Self {
+        let listed = vec![Listed { end: keys, ..Listed::default() }];
         let mut run = Self {
             keys,
             pace: Adaptive::new(WORKERS as u32, 1.0),
@@ -104,7 +99,7 @@ impl Run {
             claimed: VecDeque::new(),
             waiting: VecDeque::new(),
             in_flight: 0,
-            idle_listers: LISTERS - ranges,
+            idle_listers: LISTERS - 1,
             opened: 0,
             events: BinaryHeap::new(),
             wake_at: 0,
@@ -113,7 +108,7 @@ impl Run {
             settled: 0,
             throttled: 0,
         };
-        (0..ranges).for_each(|range| run.list(0, range));
+        run.list(0, 0);
         run
     }
 
@@ -139,9 +134,9 @@ impl Run {
             let left = (*tail).min(BATCH);
             if left == BATCH || (listed.done && left > 0) {
                 *tail -= left;
-                listed.fresh.push(Batch { range, place, left, refused: 0 });
+                listed.fresh.push(Batch { range, place, left, refused: 0, early: false });
                 if listed.done && *tail > 0 {
-                    listed.fresh.push(Batch { range, place, left: *tail, refused: 0 });
+                    listed.fresh.push(Batch { range, place, left: *tail, refused: 0, early: false });
                     *tail = 0;
                 }
             }
@@ -234,7 +229,7 @@ impl Run {
             while self.in_flight + self.waiting.len() < useful
                 && let Some(batch) = self.next_batch(now)
             {
-                self.waiting.push_back(Batch { refused: 0, ..batch });
+                self.waiting.push_back(Batch { refused: 0, early: !self.pace.limit_is_known(), ..batch });
             }
             let Some(batch) = self.waiting.front().copied() else { return };
             let keys = batch.left.min(self.pace.keys_per_request());
@@ -273,18 +268,20 @@ impl Run {
         self.ranges.answered(virtual_now, range, keys, refused);
         batch.left -= keys;
         batch.refused += refused;
-        if batch.left > 0 {
+        let gives_back = batch.early && self.pace.limit_is_known();
+        if batch.left > 0 && !gives_back {
             self.waiting.push_back(batch);
         } else if batch.refused > 0 {
             let rest = self.ranges.reserve(virtual_now, range, batch.refused, 0.5).as_secs_f64();
             let wait = self.server.chance.f64().max(rest);
-            batch.left = batch.refused;
+            batch.left += batch.refused;
             self.at(now + ns(wait), Happens::Due(batch));
+        } else if batch.left > 0 {
+            self.listed[batch.range].fresh.push(batch);
         }
     }
 
     fn run(mut self) -> Outcome {
-        let mut told_at = 0;
         while self.settled < self.keys {
             let Some(Reverse((now, happens))) = self.events.pop() else {
                 panic!("nothing happens any more: {} settled, {:?}", self.settled, self.pace)
@@ -303,20 +300,6 @@ impl Run {
                 self.rest_ends_at = end;
                 self.at(end, Happens::Wake);
             }
-            if std::env::var_os("TRACE").is_some() && now >= told_at {
-                println!(
-                    "{:5.2} s {:?} rate {:6.0} settled {:6} throttled {:5} hand {} req {} ranges {}",
-                    now as f64 / 1e9,
-                    self.pace.phase,
-                    self.pace.keys_per_second(),
-                    self.settled,
-                    self.throttled,
-                    self.in_flight + self.waiting.len(),
-                    self.pace.keys_per_request(),
-                    self.listed.len()
-                );
-                told_at = now + if now < 3_000_000_000 { 100_000_000 } else { 500_000_000 };
-            }
             self.now = now;
         }
         let secs = self.now as f64 / 1e9;
@@ -327,35 +310,34 @@ impl Run {
     }
 }
 
-fn assert_opening(partitions: usize, keys: usize, goodput_min: f64) {
-    for ranges in [1] {
-        for seed in 7..10 {
-            let outcome = Run::new(partitions, keys, ranges, seed).run();
-            println!(
-                "{partitions} partitions, {ranges} ranges at first, seed {seed}: {outcome:?} {:.4}",
-                outcome.throttled_share()
-            );
-            if false {
-                assert!(outcome.goodput >= goodput_min, "{outcome:?}");
-            }
-            if false {
-                assert!(outcome.throttled_share() <= 0.02, "{outcome:?}");
-            }
-        }
+/// What is reached on average of several seeds: so much of what the server grants, and no more than such a
+/// share refused. The figures are those of the real program; without turns by what is left, and batches
+/// given back when the limit is met, sixteen partitions reach 0.55.
+fn assert_opening(partitions: usize, keys: usize, goodput_min: f64, throttled_max: f64) {
+    let seeds = 7..15_u64;
+    let count = 8.0;
+    let (mut goodput, mut throttled) = (0.0, 0.0);
+    for seed in seeds {
+        let outcome = Run::new(partitions, keys, seed).run();
+        println!("{partitions} partitions, seed {seed}: {outcome:?}");
+        goodput += outcome.goodput / count;
+        throttled += outcome.throttled_share() / count;
     }
+    assert!(goodput >= goodput_min, "{goodput}");
+    assert!(throttled <= throttled_max, "{throttled}");
 }
 
 #[test]
 fn one_partition() {
-    assert_opening(1, 150_000, 0.0);
+    assert_opening(1, 150_000, 0.96, 0.031);
 }
 
 #[test]
 fn four_partitions() {
-    assert_opening(4, 1_000_000, 0.0);
+    assert_opening(4, 1_000_000, 0.85, 0.025);
 }
 
 #[test]
 fn sixteen_partitions() {
-    assert_opening(16, 1_000_000, 0.0);
+    assert_opening(16, 1_000_000, 0.73, 0.023);
 }
