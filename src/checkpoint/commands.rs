@@ -219,6 +219,7 @@ fn check_page(store: &Store, page: &PageCommit) -> Result<RangeBooks, Fault> {
         has_failures: old.has_failures,
         fresh: old.fresh + page.batches.iter().filter(|batch| !is_blocked(batch)).count() as u64,
         blocked: old.blocked + page.batches.iter().filter(|batch| is_blocked(batch)).count() as u64,
+        pages_left: old.pages_left,
         points: old.points,
         turns: old.turns,
     })

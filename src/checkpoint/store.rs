@@ -45,6 +45,8 @@ pub(super) struct RangeBooks {
     pub(super) fresh: u64,
     /// Batches that wait for the elders of their items.
     pub(super) blocked: u64,
+    /// Pages that are still to be listed, where an estimate was told.
+    pub(super) pages_left: Option<u64>,
     /// See [`super::turns`].
     pub(super) points: i64,
     /// Turns the range has had.
@@ -175,6 +177,15 @@ impl Store {
         };
         store.count_fresh()?;
         Ok(store)
+    }
+
+    /// Notes how many pages ranges are estimated to have that are still to be listed.
+    pub(super) fn note_pages_left(&mut self, pages_left: &HashMap<i64, u64>) {
+        for (id, pages) in pages_left {
+            if let Some(books) = self.ranges.get_mut(id) {
+                books.pages_left = Some(*pages);
+            }
+        }
     }
 
     /// Counts the batches of each range that were never tried: those that are ready, and those that

@@ -11,14 +11,20 @@ use super::store::RangeBooks;
 /// of their elders.
 const OLDEST_EVERY: u64 = 4;
 
-/// So many batches are taken to lie in what is still to be listed of a range. While ranges are listed,
-/// what they have so far says little about what they hold: a region whose listing is done must not get
-/// most of the turns only because the others are still being listed.
+/// So many pages are taken to be left of a range that is still listed, where there is no estimate. While
+/// ranges are listed, what they have so far says little about what they hold: a region whose listing is
+/// done must not get most of the turns only because the others are still being listed.
 const UNLISTED: u64 = 64;
 
-/// How many batches a range is taken to have left, those that wait for their elders included.
+/// More than this a range is never taken to have left, so that sums stay far from overflow.
+const LEFT_MAX: u64 = 1 << 40;
+
+/// How many batches a range is taken to have left: those that wait for their elders are counted, and a
+/// batch for each page that is still to be listed. The first ranges of a listing are of very different
+/// sizes; without the estimate the small ones, which often are neighbours, would get most of the turns.
 fn left(books: &RangeBooks) -> u64 {
-    books.fresh + books.blocked + if books.done { 0 } else { UNLISTED }
+    let unlisted = if books.done { 0 } else { books.pages_left.unwrap_or(UNLISTED) };
+    books.fresh.saturating_add(books.blocked).saturating_add(unlisted).min(LEFT_MAX)
 }
 
 /// The range whose turn it is, and its books brought up to date. Each range that has batches and may be
@@ -107,6 +113,26 @@ mod tests {
             turns[id as usize] += 1;
         }
         assert_eq!(turns, [0, 3, 3, 3]);
+    }
+
+    #[test]
+    fn a_range_of_which_much_is_still_to_be_listed_gets_more_turns_than_its_batches_tell() {
+        let mut ranges = books(&[(1, 100), (2, 100)]);
+        for (id, pages) in [(1, 0), (2, 300)] {
+            let range = ranges.get_mut(&id).unwrap();
+            (range.done, range.pages_left) = (false, Some(pages));
+        }
+        let mut turns = [0; 3];
+        for _ in 0..20 {
+            let next = next_range(ranges.iter_mut().map(|(id, books)| (*id, books)), |_, fresh| fresh > 0);
+            turns[next.unwrap() as usize] += 1;
+        }
+        assert_eq!(turns, [0, 4, 16]);
+        // What an estimate says of a range that is done is out of date, and none is too large.
+        ranges.get_mut(&2).unwrap().done = true;
+        assert_eq!(left(&ranges[&2]), 100);
+        ranges.get_mut(&1).unwrap().pages_left = Some(u64::MAX);
+        assert_eq!(left(&ranges[&1]), LEFT_MAX);
     }
 
     #[test]

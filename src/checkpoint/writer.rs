@@ -4,6 +4,7 @@
 //! transaction, so that one write to the disk serves many; each command is answered after the
 //! commit and never before.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -207,12 +208,13 @@ impl Checkpoint {
     /// # Errors
     /// Those of the storage; `Corrupt` where the items of a batch do not decode.
     pub async fn claim(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.claim_beside(max_batches, now, Vec::new()).await
+        self.claim_beside(max_batches, now, Vec::new(), HashMap::new()).await
     }
 
     /// As [`Checkpoint::claim`], but takes no new batch of the ranges `resting`, and
     /// [`Claims::next_ready`] does not speak of theirs. Batches that are due for another try are handed
-    /// out whatever their range.
+    /// out whatever their range. `pages_left` says what is known of how many pages ranges have that are
+    /// still to be listed: their turns count them.
     ///
     /// # Errors
     /// Those of [`Checkpoint::claim`].
@@ -221,10 +223,15 @@ impl Checkpoint {
         max_batches: usize,
         now: Timestamp,
         mut resting: Vec<i64>,
+        pages_left: HashMap<i64, u64>,
     ) -> Result<Claims, CheckpointError> {
         resting.sort_unstable();
         let wanted = commands::Wanted::All;
-        self.call(move |store| commands::claim(store, max_batches, now, wanted, &resting)).await
+        self.call(move |store| {
+            store.note_pages_left(&pages_left);
+            commands::claim(store, max_batches, now, wanted, &resting)
+        })
+        .await
     }
 
     /// As [`Checkpoint::claim`], but hands out only batches that are due for another try, and

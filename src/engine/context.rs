@@ -1,5 +1,6 @@
 //! What all parts of a run share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(super) struct Context {
     pub(super) pending: AtomicU64,
     /// Versions listed by the run.
     pub(super) listed: AtomicU64,
+    /// Pages that ranges under way are estimated to have left.
+    pub(super) pages_left: Mutex<HashMap<i64, u64>>,
     /// Listing is complete.
     pub(super) listing_done: AtomicBool,
     /// Listers that wait for deletions.

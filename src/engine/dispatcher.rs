@@ -152,7 +152,8 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
 async fn claim(ctx: &Context) -> Result<Claims, CheckpointError> {
     let resting = ctx.caller.resting();
     let is_choosy = !resting.is_empty();
-    let claims = ctx.checkpoint.claim_beside(CLAIM_MAX, ctx.now(), resting).await?;
+    let pages_left = locked(&ctx.pages_left).clone();
+    let claims = ctx.checkpoint.claim_beside(CLAIM_MAX, ctx.now(), resting, pages_left).await?;
     if is_choosy && claims.batches.is_empty() && claims.next_ready.is_none() {
         ctx.caller.forgive_ranges();
         return ctx.checkpoint.claim(CLAIM_MAX, ctx.now()).await;

@@ -98,8 +98,16 @@ impl Listing {
     }
 
     /// A page of a range was handed to the checkpoint.
-    fn handed_over(&self, commit: &Handed, seen: &Seen) {
-        locked(&self.ranges).page(commit.id, seen, commit.cursor.as_ref(), commit.done);
+    fn handed_over(&self, ctx: &Context, commit: &Handed, seen: &Seen) {
+        let pages_left = {
+            let mut ranges = locked(&self.ranges);
+            ranges.page(commit.id, seen, commit.cursor.as_ref(), commit.done);
+            ranges.pages_left(commit.id)
+        };
+        match pages_left {
+            Some(pages) => locked(&ctx.pages_left).insert(commit.id, pages),
+            None => locked(&ctx.pages_left).remove(&commit.id),
+        };
         if commit.done {
             locked(&self.locks).remove(&commit.id);
         }
@@ -243,7 +251,7 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
     planned.range.id = new.id;
     let (handed, range) = (Handed::of(&planned), planned.range.clone());
     let receipt = slot.commit_split(Split { victim, page: planned });
-    listing.handed_over(&handed, &seen);
+    listing.handed_over(ctx, &handed, &seen);
     drop((victim_lock, new_lock));
     listing.bump(ctx);
     handed.committed(ctx, receipt.committed().await).then_some(Some(range))
@@ -374,7 +382,7 @@ async fn commit(
     let planned = plan(ctx, range, page, limit_left)?;
     let (handed, range) = (Handed::of(&planned), planned.range.clone());
     let receipt = slot.commit_page(planned);
-    listing.handed_over(&handed, &seen);
+    listing.handed_over(ctx, &handed, &seen);
     drop(lock);
     listing.bump(ctx);
     Some((range, (handed, receipt)))

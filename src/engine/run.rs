@@ -149,6 +149,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         single_deletes: AtomicBool::new(false),
         pending: AtomicU64::new(totals.planned().versions - totals.settled().versions),
         listed: AtomicU64::new(totals.listed().versions),
+        pages_left: std::sync::Mutex::default(),
         listing_done: AtomicBool::new(!list),
         in_vain: AtomicU32::new(0),
         planners_paused: AtomicU64::new(0),

@@ -74,7 +74,14 @@ async fn deliver(
 ) {
     let items = &batch.items;
     let mut requests = requests_for(ctx, items, to_send);
+    let looked_for_limit = ctx.caller.pace.looks_for_limit();
     while let Some(request) = requests.pop_front() {
+        if looked_for_limit && !ctx.caller.pace.looks_for_limit() {
+            // The server's limit was met. The batches that are in hand then are the first that were
+            // listed, often neighbours that share a partition: what is left of them stays planned and
+            // takes turns with all that was listed meanwhile.
+            return;
+        }
         if ctx.stop.level() > Level::Run {
             // What was not begun is not begun any more; it stays planned.
             return;

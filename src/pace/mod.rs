@@ -138,6 +138,11 @@ impl Pace {
         ceiling.min(wanted).max(1)
     }
 
+    /// Whether the limit of writes was not met yet: `false` where it is not looked for.
+    pub fn looks_for_limit(&self) -> bool {
+        self.writes.as_ref().is_some_and(|gate| !gate.lock().limit_is_known())
+    }
+
     /// How many deletion requests the pace has use for at a time now. Who prepares more of them lets
     /// them wait in a queue, and their order is no longer that of the ranges' turns.
     pub fn writes_in_flight_max(&self) -> usize {

@@ -1,5 +1,6 @@
 //! The life of pages and batches, by example.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -294,13 +295,13 @@ async fn ranges_that_rest_lose_their_turn_and_do_not_keep_the_caller_awake() {
         ranges.sort_unstable();
         ranges
     };
-    let claims = checkpoint.claim_beside(3, at(1), vec![third, first]).await.unwrap();
+    let claims = checkpoint.claim_beside(3, at(1), vec![third, first], HashMap::new()).await.unwrap();
     assert_eq!(of(&claims), [second, second]);
     assert_eq!((claims.next_ready, claims.open), (None, 6), "what rests is not ready");
-    let claims = checkpoint.claim_beside(2, at(1), vec![second]).await.unwrap();
+    let claims = checkpoint.claim_beside(2, at(1), vec![second], HashMap::new()).await.unwrap();
     assert_eq!(of(&claims), [first, third]);
     assert_eq!(claims.next_ready, Some(at(1)));
-    let claims = checkpoint.claim_beside(9, at(1), vec![first, second, third]).await.unwrap();
+    let claims = checkpoint.claim_beside(9, at(1), vec![first, second, third], HashMap::new()).await.unwrap();
     assert_eq!((of(&claims), claims.next_ready), (vec![], None));
     let claims = checkpoint.claim(9, at(1)).await.unwrap();
     assert_eq!(of(&claims), [first, third]);

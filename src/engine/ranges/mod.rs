@@ -266,6 +266,14 @@ impl Ranges {
         self.live.len()
     }
 
+    /// How many pages a range is estimated to have left; `None` where that is not known yet.
+    pub(super) fn pages_left(&self, id: i64) -> Option<u64> {
+        let mut pieces = Vec::new();
+        self.pieces(self.live.get(&id)?, &mut pieces);
+        let pages: f64 = pieces.iter().map(|piece| piece.pages).sum();
+        (!pieces.is_empty()).then_some(pages as u64)
+    }
+
     /// Ranges that were divided.
     pub(super) fn splits(&self) -> u64 {
         self.splits

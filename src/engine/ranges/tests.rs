@@ -422,3 +422,20 @@ fn figures() {
         }
     }
 }
+
+#[test]
+fn pages_left_are_told_of_a_range_that_is_being_listed() {
+    let mut ranges = Ranges::new(4, open(&[""]), 9);
+    let keys: Vec<Key> = (0..256).map(|n| Key::from(format!("{n:02x}"))).collect();
+    assert_eq!(ranges.pages_left(0), None, "nothing was listed yet");
+    for (page, keys) in (1..).zip(keys.chunks(32)) {
+        ranges.page(0, &Seen::of(keys.iter()), keys.last(), page == 8);
+        let pages = ranges.pages_left(0);
+        match page {
+            // By the characters that were seen so far.
+            1..=4 => assert!(pages.is_some_and(|pages| (1..=16).contains(&pages)), "{page}: {pages:?}"),
+            5..=7 => assert!(pages.is_some_and(|pages| pages <= 4), "{page}: {pages:?}"),
+            _ => assert_eq!(pages, None, "its end was reached"),
+        }
+    }
+}

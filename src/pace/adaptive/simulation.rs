@@ -17,6 +17,48 @@ struct Partition {
     at: f64,
 }
 
+/// Partitions of equal parts of the key space, and the time that answers take.
+struct Server {
+    partitions: Vec<Partition>,
+    burst_keys: f64,
+    chance: fastrand::Rng,
+}
+
+impl Server {
+    fn new(partitions: usize, burst_keys: f64, seed: u64) -> Self {
+        let partitions = vec![Partition { tokens: burst_keys, at: 0.0 }; partitions];
+        Self { partitions, burst_keys, chance: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// From now on there are so many partitions, all of them used up.
+    fn divide(&mut self, at: f64, count: usize) {
+        self.partitions = vec![Partition { tokens: 0.0, at }; count];
+    }
+
+    /// How many of these keys, at a place from 0 to 1 of the key space, are refused.
+    fn refused(&mut self, at: f64, place: f64, keys: usize) -> usize {
+        let index = ((place * self.partitions.len() as f64) as usize).min(self.partitions.len() - 1);
+        let partition = &mut self.partitions[index];
+        partition.tokens = (partition.tokens + (at - partition.at) * PER_PARTITION).min(self.burst_keys);
+        partition.at = at;
+        let granted = (partition.tokens.max(0.0) as usize).min(keys);
+        partition.tokens -= granted as f64;
+        keys - granted
+    }
+
+    /// About so many seconds.
+    fn spread(&mut self, secs: f64) -> f64 {
+        let (a, b) = (1.0 - self.chance.f64(), self.chance.f64());
+        let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+        secs * (0.35 * normal).exp()
+    }
+
+    /// What a deletion takes.
+    fn latency(&mut self, keys: usize) -> f64 {
+        self.spread(0.05 + 0.0002 * keys as f64)
+    }
+}
+
 /// A server, and the work there is.
 #[derive(Clone)]
 struct Scene {
@@ -77,7 +119,7 @@ struct Run {
     pace: Adaptive,
     ranges: Ranges,
     resting: Vec<i64>,
-    partitions: Vec<Partition>,
+    server: Server,
     fresh: Vec<usize>,
     retries: BinaryHeap<Reverse<(u64, usize, usize)>>,
     turn: usize,
@@ -85,7 +127,6 @@ struct Run {
     rest_ends_at: u64,
     before: u64,
     events: BinaryHeap<Reverse<(u64, Happens)>>,
-    chance: fastrand::Rng,
     busy: u32,
     settled: usize,
     throttled: usize,
@@ -101,7 +142,7 @@ impl Run {
             pace: Adaptive::new(scene.workers, 1.0),
             ranges: Ranges::default(),
             resting: Vec::new(),
-            partitions: vec![Partition { tokens: scene.burst_keys, at: 0.0 }; scene.partitions],
+            server: Server::new(scene.partitions, scene.burst_keys, scene.seed),
             fresh: scene.ranges.iter().map(|(keys, _)| *keys).collect(),
             retries: BinaryHeap::new(),
             turn: 0,
@@ -109,7 +150,6 @@ impl Run {
             rest_ends_at: 0,
             before: 0,
             events: BinaryHeap::new(),
-            chance: fastrand::Rng::with_seed(scene.seed),
             busy: 0,
             settled: 0,
             throttled: 0,
@@ -153,27 +193,11 @@ impl Run {
         }
         if let Some((from, count)) = self.scene.split
             && self.settled >= from
-            && self.partitions.len() < count
+            && self.server.partitions.len() < count
         {
-            let at = now as f64 / 1e9;
-            self.partitions = vec![Partition { tokens: 0.0, at }; count];
+            self.server.divide(now as f64 / 1e9, count);
         }
-        let place = self.scene.ranges[range].1;
-        let index = ((place * self.partitions.len() as f64) as usize).min(self.partitions.len() - 1);
-        let partition = &mut self.partitions[index];
-        let now = now as f64 / 1e9;
-        partition.tokens =
-            (partition.tokens + (now - partition.at) * PER_PARTITION).min(self.scene.burst_keys);
-        partition.at = now;
-        let granted = (partition.tokens.max(0.0) as usize).min(keys);
-        partition.tokens -= granted as f64;
-        keys - granted
-    }
-
-    fn latency(&mut self, keys: usize) -> f64 {
-        let (a, b) = (1.0 - self.chance.f64(), self.chance.f64());
-        let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
-        (0.05 + 0.0002 * keys as f64) * (0.35 * normal).exp()
+        self.server.refused(now as f64 / 1e9, self.scene.ranges[range].1, keys)
     }
 
     fn send_all(&mut self, now: u64) {
@@ -214,7 +238,7 @@ impl Run {
             }
             self.resting = self.ranges.resting(virtual_now);
             let refused = self.refused(now, range, keys);
-            let at = now + ns(self.latency(keys));
+            let at = now + ns(self.server.latency(keys));
             self.events.push(Reverse((
                 at,
                 Happens::Answer { range, sent_ns: now, before: self.before, keys, refused },
@@ -243,7 +267,7 @@ impl Run {
                 self.ranges.answered(virtual_now, range as i64, keys, refused);
                 if refused > 0 {
                     let rest = self.ranges.reserve(virtual_now, range as i64, refused, 0.5).as_secs_f64();
-                    let wait = self.chance.f64().max(rest);
+                    let wait = self.server.chance.f64().max(rest);
                     self.retries.push(Reverse((now + ns(wait), range, refused)));
                     self.events.push(Reverse((now + ns(wait), Happens::Wake)));
                 }
@@ -418,3 +442,5 @@ fn requests_that_get_no_answer_count_half() {
     // A twentieth refused, not a tenth: one small cut, after a second.
     assert_eq!(pace.rate, RATE_START * CUT_LITTLE);
 }
+
+mod opening;
