@@ -80,7 +80,8 @@ impl Chain {
         if self.answered(found)? == *wanted {
             return Ok(());
         }
-        let set = caller.call_other(Operation::PutObjectTagging, stop, || client.put_tags(key, id, wanted)).await;
+        let set =
+            caller.call_other(Operation::PutObjectTagging, stop, || client.put_tags(key, id, wanted)).await;
         self.answered(set)
     }
 

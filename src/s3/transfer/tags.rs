@@ -47,7 +47,8 @@ impl Client {
         tags: &BTreeMap<String, String>,
     ) -> Result<(), S3Error> {
         let operation = Operation::PutObjectTagging;
-        let mut call = self.version_call(operation, Scope::Write, Method::PUT, (key, version_id), "tagging=&");
+        let mut call =
+            self.version_call(operation, Scope::Write, Method::PUT, (key, version_id), "tagging=&");
         call.headers.push(("content-type", "application/xml".to_owned()));
         call.carry(Bytes::from(body_of(tags)), None).await;
         let answer = self.attempt(&call).await?;
