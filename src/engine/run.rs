@@ -114,20 +114,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     for (batch, amount) in checkpoint.maybe_sent().await? {
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
     }
-    let rules = Rules {
-        rules: job.rules.clone(),
-        policy: Policy {
-            began,
-            allow_promotion: job.allow_promotion,
-            null_versions: job.null_versions,
-            suspended: facts.versioning == VersioningStatus::Suspended,
-        },
-        histories: job
-            .actions
-            .iter()
-            .map(|action| action.transfer().map(|transfer| transfer.settings.history))
-            .collect(),
-    };
+    let rules = rules_of(&job, began, &facts);
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
     let (keys, may_divide) = match job.scope.listing {
@@ -158,6 +145,24 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         job,
     });
     Ok((ctx, Parts { listing, listers, list, execute, deadline, confirm, versioning: facts.versioning }))
+}
+
+/// The rules of a job, for a run that began then.
+fn rules_of(job: &Job, began: Timestamp, facts: &BucketFacts) -> Rules {
+    Rules {
+        rules: job.rules.clone(),
+        policy: Policy {
+            began,
+            allow_promotion: job.allow_promotion,
+            null_versions: job.null_versions,
+            suspended: facts.versioning == VersioningStatus::Suspended,
+        },
+        histories: job
+            .actions
+            .iter()
+            .map(|action| action.transfer().map(|transfer| transfer.settings.history))
+            .collect(),
+    }
 }
 
 /// The ranges of a job: one for each prefix, within its bounds.

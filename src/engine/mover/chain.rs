@@ -304,9 +304,14 @@ impl Chain {
     }
 
     /// Where no second marker is made upon a marker, the one that stands there does for both.
-    pub(super) fn marker_before(&self, step: usize) -> Option<Written> {
-        let before = step.checked_sub(1)?;
-        (self.wanted(before).kind == Kind::DeleteMarker).then(|| self.done.get(before).cloned()).flatten()
+    pub(super) async fn marker_before(&self, step: usize) -> Result<Option<Written>, Halt> {
+        let latest = self.look().await?.into_iter().next().map(|entry| entry.version);
+        let before = match step.checked_sub(1) {
+            Some(before) => self.done.get(before).map(|written| &written.version_id),
+            None => self.base.as_ref().and_then(|base| base.newest.as_ref()),
+        };
+        let is_it = |latest: &Version| latest.kind == Kind::DeleteMarker && Some(&latest.id) == before;
+        Ok(latest.filter(is_it).map(|marker| Written { version_id: marker.id, etag: "".into() }))
     }
 
     async fn commit_step(&mut self, written: Written) -> Result<(), Halt> {

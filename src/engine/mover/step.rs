@@ -219,19 +219,23 @@ impl Chain {
     /// The name of what was written: some servers do not tell it in their answer, so it is looked for.
     async fn named(&self, step: usize, answer: Answer) -> Result<Written, Halt> {
         let is_marker = self.wanted(step).kind == Kind::DeleteMarker;
+        // Upon a marker Ceph RGW makes no second one, whatever its answer says.
+        let is_upon_one = match step.checked_sub(1) {
+            Some(before) => self.wanted(before).kind == Kind::DeleteMarker,
+            None => !self.is_first_there(),
+        };
+        let is_doubtful = is_marker && is_upon_one;
         if let Some(version_id) = answer.version_id
+            && !is_doubtful
             && (is_marker || answer.etag.is_some())
         {
-            // A server that makes no second marker may name the one that is there.
-            let is_new = self.done.iter().all(|written| written.version_id != version_id);
-            if is_new || is_marker {
-                return Ok(Written { version_id, etag: answer.etag.unwrap_or_default() });
-            }
+            return Ok(Written { version_id, etag: answer.etag.unwrap_or_default() });
         }
         match self.applied(step).await? {
             Some(written) => Ok(written),
             None if is_marker => self
                 .marker_before(step)
+                .await?
                 .ok_or_else(|| Halt::failed("NoMarker", "the destination made no delete marker")),
             None => {
                 Err(Halt::Again("NotThere".into(), "the copy was confirmed and is not listed".into(), None))
