@@ -21,6 +21,7 @@ struct Script {
     faults: Option<Faults>,
     personality: Personality,
     seeds: Vec<crate::sandbox::Seed>,
+    restore_secs: u64,
 }
 
 pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
@@ -33,6 +34,7 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
         personality: script.personality,
         oplog_file: serve.oplog,
         seeds: script.seeds,
+        restore_secs: script.restore_secs,
         procedural: read_procedural(&serve.procedural)?,
         keep_oplog: false,
         ..Config::default()
