@@ -61,7 +61,7 @@ const GROWTH_FASTER: f64 = 1.5;
 /// Up to this share of the known rate a window.
 const GROWTH_CLEAN_MAX: f64 = 0.4;
 /// Cuts in a row that change nothing about the refused share, after which it is not this rate's fault.
-const FUTILE_CUTS_MAX: u32 = 5;
+const FUTILE_CUTS_MAX: u32 = 8;
 /// Keys of a request as a time at the rate: so much is refused at once at most.
 const REQUEST_SECS: f64 = 0.03;
 /// Least keys of a request by that rule.
