@@ -4,7 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use indicatif::ProgressBar;
 
-use crate::engine::{Confirm, Ending};
+use crate::checkpoint::{Counter, Totals};
+use crate::engine::{Confirm, Ending, rule_actions};
 use crate::job::Job;
 use crate::report::{bytes, count};
 
@@ -24,15 +25,15 @@ pub(super) fn question(
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Ending::Usage(
-            "versions would be deleted and there is no terminal to ask on: give --yes, or write `confirm: false` \
+            "versions would be deleted or copied and there is no terminal to ask on: give --yes, or write `confirm: false` \
              in the job"
                 .into(),
         ));
     }
+    let actions = rule_actions(job);
     Ok(Some(Box::new(move |header, totals, complete| {
         let ask = || {
             let planned = totals.planned();
-            let left = planned.versions - totals.settled().versions;
             let mut text = format!(
                 "\nbucket {}: {} of {} listed versions are selected{}\n",
                 header.bucket,
@@ -41,16 +42,11 @@ pub(super) fn question(
                 if complete { "" } else { " so far; listing goes on" }
             );
             for (index, name) in header.rule_names.iter().enumerate() {
-                let of = totals.sum(|counter| {
-                    matches!(counter, crate::checkpoint::Counter::Planned(rule) if usize::from(rule.0) == index)
-                });
+                let of = totals
+                    .sum(|counter| matches!(counter, Counter::Planned(rule) if usize::from(rule.0) == index));
                 text += &format!("  {name}: {} versions, {}\n", count(of.versions), bytes(of.bytes));
             }
-            text += &format!(
-                "Delete {}{} versions for good? [y/N] ",
-                count(left),
-                if complete { "" } else { " and more" }
-            );
+            text += &asks(left_by_action(totals, &actions), complete);
             answered_yes(&text)
         };
         match &progress {
@@ -60,10 +56,56 @@ pub(super) fn question(
     })))
 }
 
+/// Planned versions without an outcome, by what is to be done with them: deleted, moved, copied.
+fn left_by_action(totals: &Totals, actions: &[&'static str]) -> [u64; 3] {
+    ["delete", "move", "copy"].map(|action| {
+        let is_of = |counter: Counter| {
+            let rule = counter.rule().map(|rule| usize::from(rule.0));
+            rule.and_then(|rule| actions.get(rule)) == Some(&action)
+        };
+        let planned = totals.sum(|counter| matches!(counter, Counter::Planned(_)) && is_of(counter));
+        let settled = totals.sum(|counter| {
+            let is_outcome = !matches!(counter, Counter::Listed | Counter::Kept(_) | Counter::Planned(_));
+            is_outcome && is_of(counter)
+        });
+        planned.versions.saturating_sub(settled.versions)
+    })
+}
+
+/// The question itself.
+fn asks([delete, moves, copies]: [u64; 3], complete: bool) -> String {
+    let more = if complete { "" } else { " and more" };
+    if moves + copies == 0 {
+        return format!("Delete {}{more} versions for good? [y/N] ", count(delete));
+    }
+    let parts: Vec<String> = [("delete", delete), ("move", moves), ("copy", copies)]
+        .into_iter()
+        .filter(|(_, left)| *left > 0)
+        .map(|(word, left)| format!("{word} {}", count(left)))
+        .collect();
+    format!("{}{more} versions? [y/N] ", capitalised(&parts.join(", ")))
+}
+
+fn capitalised(text: &str) -> String {
+    text.get(..1).map_or_else(String::new, str::to_uppercase) + text.get(1..).unwrap_or_default()
+}
+
 fn answered_yes(text: &str) -> bool {
     let mut answer = String::new();
     let asked = io::stderr().write_all(text.as_bytes()).and_then(|()| io::stderr().flush());
     asked.is_ok()
         && io::stdin().lock().read_line(&mut answer).is_ok()
         && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_says_what_will_be_done() {
+        assert_eq!(asks([1500, 0, 0], true), "Delete 1,500 versions for good? [y/N] ");
+        assert_eq!(asks([0, 7, 0], false), "Move 7 and more versions? [y/N] ");
+        assert_eq!(asks([1, 2, 3], true), "Delete 1, move 2, copy 3 versions? [y/N] ");
+    }
 }

@@ -57,7 +57,7 @@ impl Drop for Progress {
 
 fn line(now: &telemetry::Progress, rate: f64) -> String {
     format!(
-        "listed {}  planned {}  deleted {}  failed {}  {rate:.0}/s  freed {}",
+        "listed {}  planned {}  done {}  failed {}  {rate:.0}/s  freed {}",
         count(now.listed),
         count(now.planned),
         count(now.done),

@@ -31,6 +31,6 @@ pub use ending::Ending;
 pub use errors::{ending_of_checkpoint, ending_of_s3};
 pub use mover::Destination;
 pub use preflight::{BucketFacts, look as look_at_bucket};
-pub use session::{Command, Confirm, Session, SessionReport, execute};
+pub use session::{Command, Confirm, Session, SessionReport, execute, rule_actions};
 pub use standing::{Choice, Standing, choose};
 pub use stop::{Level, Stop};

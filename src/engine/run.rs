@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
+use crate::checkpoint::{Checkpoint, CheckpointError, Counter, NewRange, RunState, Totals};
 use crate::job::{Job, ListingMode};
 use crate::model::{Class, Key, Timestamp, VersioningStatus};
 use crate::rules::{KeyOrders, Policy, Rules};
@@ -95,7 +95,6 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     checkpoint.set_state(state, None, None, facts.now).await?;
     let window = if execute { open_window(&checkpoint, &job, &totals, facts.now).await? } else { None };
     let began = checkpoint.header().began;
-    caller.metrics.resume(&progress_of(&totals), began);
     let done = Load { versions: totals.done().versions, bytes: totals.done().bytes };
     let spent = window.map_or_else(Load::default, |window| Load {
         versions: done.versions.saturating_sub(window.base_versions),
@@ -114,7 +113,8 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     for (batch, amount) in checkpoint.maybe_sent().await? {
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
     }
-    let rules = rules_of(&job, began, &facts);
+    let rules = rules_of(&job, began, facts.versioning);
+    caller.metrics.resume(&progress_of(&totals, &rules), began);
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
     let (keys, may_divide) = match job.scope.listing {
@@ -147,15 +147,15 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     Ok((ctx, Parts { listing, listers, list, execute, deadline, confirm, versioning: facts.versioning }))
 }
 
-/// The rules of a job, for a run that began then.
-fn rules_of(job: &Job, began: Timestamp, facts: &BucketFacts) -> Rules {
+/// The rules of a job as they hold for this run.
+fn rules_of(job: &Job, began: Timestamp, versioning: VersioningStatus) -> Rules {
     Rules {
         rules: job.rules.clone(),
         policy: Policy {
             began,
             allow_promotion: job.allow_promotion,
             null_versions: job.null_versions,
-            suspended: facts.versioning == VersioningStatus::Suspended,
+            suspended: versioning == VersioningStatus::Suspended,
         },
         histories: job
             .actions
@@ -179,7 +179,7 @@ fn ranges_of(job: &Job) -> Vec<NewRange> {
         .collect()
 }
 
-fn progress_of(totals: &Totals) -> Progress {
+fn progress_of(totals: &Totals, rules: &Rules) -> Progress {
     Progress {
         listed: totals.listed().versions,
         kept: totals.kept().versions,
@@ -188,7 +188,9 @@ fn progress_of(totals: &Totals) -> Progress {
         gone: totals.gone().versions,
         failed: totals.failed().versions,
         skipped: totals.skipped().versions,
-        freed_bytes: totals.done().bytes,
+        freed_bytes: totals
+            .sum(|counter| matches!(counter, Counter::Done(rule) if !rules.leaves_source(rule)))
+            .bytes,
         in_flight: 0,
     }
 }

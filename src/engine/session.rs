@@ -8,10 +8,11 @@ use crate::checkpoint::{
     Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot,
     StateDir, Totals,
 };
-use crate::job::{Audit, Job, Limits};
+use crate::job::{Action, Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
 use crate::pace::{Pace, PaceSettings};
-use crate::report::{AuditFile, AuditLevel};
+use crate::report::{AuditFile, AuditLevel, RULE_ACTIONS_NOTE};
+use crate::rules::Verdict;
 use crate::s3::Client;
 use crate::telemetry::Metrics;
 
@@ -138,6 +139,10 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
     *reported = Some(files.clone());
     lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
+    checkpoint
+        .put_note(RULE_ACTIONS_NOTE, serde_json::Value::from(rule_actions(&job)).to_string())
+        .await
+        .map_err(|error| ending_of_checkpoint(&error))?;
     let resumed_under = checkpoint.header().clone();
     let planning = matches!(command, Command::Plan { .. });
     if let Some(ending) = moved(&resumed_under, &facts) {
@@ -353,6 +358,19 @@ fn begin(
     let checkpoint = Checkpoint::create(&files.checkpoint, &header, journal).map_err(refused)?;
     dir.set_current(&run_id).map_err(refused)?;
     Ok((checkpoint, files))
+}
+
+/// What each rule of a job does: `keep`, `delete`, `move` or `copy`.
+pub fn rule_actions(job: &Job) -> Vec<&'static str> {
+    let of = |verdict| match verdict {
+        Verdict::Keep => "keep",
+        Verdict::Copy(_) => "copy",
+        Verdict::Act(action) => match job.actions.get(usize::from(action.0)) {
+            Some(Action::Transfer(_)) => "move",
+            _ => "delete",
+        },
+    };
+    job.rules.iter().map(|rule| of(rule.verdict)).collect()
 }
 
 fn journal(job: &Job, files: &RunFiles) -> Result<Option<Box<dyn Journal>>, Ending> {

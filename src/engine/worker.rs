@@ -9,6 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use crate::job::Action;
 use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
 use crate::pace::Load;
+use crate::rules::Rules;
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
 
 use super::budget::Load as Reserved;
@@ -292,7 +293,7 @@ pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
         settlement.requests.push(("delete_batches", 1));
     }
-    let outcomes = runs_of_outcomes(&settlement.records);
+    let outcomes = runs_of_outcomes(&settlement.records, &ctx.rules);
     let count = settlement.records.len() as u64;
     // Before the commit: from then on the rest of the batch may be handed out again, and this
     // reservation would be taken for one of the rest.
@@ -346,17 +347,19 @@ fn moved_loads(moved: &[Item]) -> (Reserved, Reserved) {
     loads
 }
 
-/// Outcomes in their order, equal neighbours together: how many versions, and their bytes.
-fn runs_of_outcomes(records: &[Record]) -> Vec<(Outcome, u64, u64)> {
+/// Outcomes in their order, equal neighbours together: how many versions, and the bytes of those that do
+/// not stay.
+fn runs_of_outcomes(records: &[Record], rules: &Rules) -> Vec<(Outcome, u64, u64)> {
     let mut runs: Vec<(Outcome, u64, u64)> = Vec::new();
     for record in records {
-        let Fate::Settled { outcome, .. } = &record.fate else { continue };
+        let Fate::Settled { rule, outcome, .. } = &record.fate else { continue };
+        let size = if rules.leaves_source(*rule) { 0 } else { record.size };
         match runs.last_mut().filter(|(last, ..)| last == outcome) {
             Some((_, versions, bytes)) => {
                 *versions += 1;
-                *bytes = bytes.saturating_add(record.size);
+                *bytes = bytes.saturating_add(size);
             }
-            None => runs.push((outcome.clone(), 1, record.size)),
+            None => runs.push((outcome.clone(), 1, size)),
         }
     }
     runs

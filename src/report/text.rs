@@ -204,3 +204,6 @@ pub fn report_text(summary: &Summary, failures: &[FailureLine]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

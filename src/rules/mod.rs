@@ -116,6 +116,12 @@ impl Rules {
         self.histories.get(usize::from(action.0)).copied().flatten()
     }
 
+    /// Whether what a rule selects stays where it is.
+    pub fn leaves_source(&self, rule: RuleId) -> bool {
+        let verdict = self.rules.get(usize::from(rule.0)).map(|rule| rule.verdict);
+        matches!(verdict, Some(Verdict::Copy(_)))
+    }
+
     /// What becomes of an entry that is not the latest of its key if this rule is the first that matches
     /// it; a rule that is not there decides nothing.
     pub fn decide(&self, version: &Version, rule: RuleId) -> Decision {

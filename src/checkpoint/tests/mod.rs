@@ -1,6 +1,7 @@
 //! What the tests of the checkpoint share.
 
 mod batches;
+mod chains;
 mod crash;
 mod files;
 mod group;

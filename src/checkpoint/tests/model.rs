@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::chains::{arrived, traveller};
 use super::*;
 use crate::model::SkipReason;
 
@@ -15,6 +16,8 @@ enum Op {
         latest: Vec<Option<u8>>,
         tail: bool,
         kept: u8,
+        /// A batch of chains, whose latest items will wait for this number.
+        chains: Option<u8>,
     },
     Claim {
         max: usize,
@@ -37,11 +40,11 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0..3_usize, 0..3_u8, proptest::collection::vec(proptest::option::of(any::<u8>()), 0..3), any::<bool>(), 0..3_u8)
-            .prop_map(|(range, elders, latest, tail, kept)| Op::Page { range, elders, latest, tail, kept }),
+        4 => (0..3_usize, 0..3_u8, proptest::collection::vec(proptest::option::of(any::<u8>()), 0..3), any::<bool>(), 0..3_u8, proptest::option::weighted(0.4, any::<u8>()))
+            .prop_map(|(range, elders, latest, tail, kept, chains)| Op::Page { range, elders, latest, tail, kept, chains }),
         4 => (0..5_usize, 0..20_i64).prop_map(|(max, wait)| Op::Claim { max, wait }),
         1 => (0..9_usize).prop_map(|pick| Op::Release { pick }),
-        6 => (0..9_usize, 0..4_usize, 0..4_u8, proptest::option::of(0..30_i64))
+        6 => (0..9_usize, 0..4_usize, 0..5_u8, proptest::option::of(0..30_i64))
             .prop_map(|(pick, settled, fate, retry)| Op::Settle { pick, settled, fate, retry }),
         1 => any::<bool>().prop_map(|cleanly| Op::Reopen { cleanly }),
     ]
@@ -132,6 +135,30 @@ impl Model {
         if batch.phase == Phase::Latest { indices.map(|(index, _)| index).collect() } else { Vec::new() }
     }
 
+    /// Items of a chain were moved: they are batches of deletions now, the latest behind the others.
+    fn deletions(&mut self, chain: &ModelBatch, items: &[Item], made: Moved) {
+        for (phase, id) in [(Phase::Elders, made.elders), (Phase::Latest, made.latest)] {
+            let is_of = |item: &&Item| item.is_latest == (phase == Phase::Latest);
+            let items: Vec<Item> = items.iter().filter(is_of).cloned().map(arrived).collect();
+            assert_eq!(id.is_some(), !items.is_empty());
+            let Some(id) = id else { continue };
+            assert_eq!(id, self.next_id);
+            self.next_id += 1;
+            self.batches.push(ModelBatch {
+                id,
+                range: chain.range,
+                phase,
+                seq: chain.seq,
+                after_seq: (phase == Phase::Latest).then(|| chain.after_seq.unwrap_or(0).max(chain.seq)),
+                items,
+                is_claimed: false,
+                attempts: 0,
+                not_before: None,
+                first_attempt: None,
+            });
+        }
+    }
+
     fn check(&self, totals: &Totals) {
         totals.check().unwrap();
         let count = |claimed: bool| -> u64 {
@@ -173,8 +200,8 @@ impl World {
 
     async fn run(&mut self, op: Op) {
         match op {
-            Op::Page { range, elders, latest, tail, kept } => {
-                self.page(range, elders, &latest, tail, kept).await;
+            Op::Page { range, elders, latest, tail, kept, chains } => {
+                self.page(range, elders, &latest, tail, kept, chains).await;
             }
             Op::Claim { max, wait } => self.claim(max, wait).await,
             Op::Release { pick } => {
@@ -205,6 +232,7 @@ impl World {
         latest_after: &[Option<u8>],
         tail: bool,
         kept: u8,
+        chains: Option<u8>,
     ) {
         let old = self.model.ranges[range].clone();
         let mut batches = Vec::new();
@@ -237,6 +265,14 @@ impl World {
         for after in latest_after {
             let after_seq = after.filter(|_| next_seq > 0).map(|after| u64::from(after) % next_seq);
             batches.push(latest(next_seq, after_seq, self.model.new_items(3)));
+            next_seq += 1;
+        }
+        if let Some(after) = chains {
+            // Each holds a key's latest, which must wait for the number of the batch too.
+            let after_seq = (next_seq > 0).then(|| u64::from(after) % next_seq);
+            let mut items: Vec<Item> = self.model.new_items(3).into_iter().map(traveller).collect();
+            items[0].is_latest = true;
+            batches.push(NewBatch { after_seq, ..elders(next_seq, items) });
             next_seq += 1;
         }
         let names = ["k", "l", "m"];
@@ -283,21 +319,40 @@ impl World {
         let Some(index) = self.claimed(pick) else { return };
         let batch = self.model.batches[index].clone();
         let (now, later) = batch.items.split_at(count.min(batch.items.len()));
+        let is_chain = batch.items[0].copy.as_ref().is_some_and(|copy| copy.copied.is_none());
+        // A fate that only chains know.
+        let moves = fate == 4 && is_chain;
+        let fate = if fate == 4 { 0 } else { fate };
         let outcome = match fate {
             0 => Outcome::Done,
             1 => Outcome::Gone,
             2 => failed(),
             _ => Outcome::Skipped(SkipReason::ElderRemains),
         };
-        let records = now.iter().map(|item| settled(item, outcome.clone())).collect();
+        let records = now.iter().filter(|_| !moves).map(|item| settled(item, outcome.clone())).collect();
         let mut settlement = settlement(batch.id, records);
+        settlement.moved = now.iter().filter(|_| moves).cloned().map(arrived).collect();
         settlement.remaining = later.to_vec();
         settlement.retry = retry.map(|wait| Retry {
             not_before: at(self.model.now + wait),
             first_attempt: at(batch.first_attempt.unwrap_or(self.model.now)),
         });
-        self.checkpoint.settle(settlement).await.unwrap();
-        self.model.outcomes[usize::from(fate)] += now.len() as u64;
+        if is_chain {
+            self.note_steps(&batch).await;
+        }
+        let moved = self.checkpoint.settle(settlement).await.unwrap();
+        if moves {
+            self.model.deletions(&batch, now, moved);
+        } else {
+            assert_eq!(moved, Moved::default());
+            self.model.outcomes[usize::from(fate)] += now.len() as u64;
+        }
+        if is_chain {
+            let left: Vec<_> = later.iter().map(|item| item.version_id.clone()).collect();
+            let (_, steps) = self.checkpoint.chains(batch.id).await.unwrap();
+            assert_eq!(steps.len(), left.len());
+            assert!(steps.iter().all(|step| left.contains(&step.version_id)));
+        }
         if fate >= 2 {
             self.model.failures.extend(now.iter().map(|item| (batch.range, item.key.clone())));
         }
@@ -311,6 +366,15 @@ impl World {
             rest.attempts += 1;
             rest.not_before = Some(self.model.now + wait);
             rest.first_attempt = rest.first_attempt.or(Some(self.model.now));
+        }
+    }
+
+    /// Notes a step for each item of a batch of chains.
+    async fn note_steps(&self, batch: &ModelBatch) {
+        for item in &batch.items {
+            let state = StepState::Upload { upload_id: "u".into(), part_bytes: 1 };
+            let (key, version_id) = (item.key.clone(), item.version_id.clone());
+            self.checkpoint.put_step(batch.id, Step { key, version_id, state }).await.unwrap();
         }
     }
 

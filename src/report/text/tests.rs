@@ -1,0 +1,112 @@
+use super::*;
+use crate::report::RuleSummary;
+
+fn rule(name: &str, action: &str, planned: u64, done: u64) -> RuleSummary {
+    RuleSummary {
+        name: name.into(),
+        action: action.into(),
+        planned,
+        keys: planned,
+        bytes: planned * 1024,
+        done,
+        bytes_done: done * 1024,
+        gone: 0,
+        failed: 0,
+        skipped: 0,
+        kept: 1,
+        samples: Vec::new(),
+    }
+}
+
+fn summary(rules: Vec<RuleSummary>) -> Summary {
+    let sum = |of: fn(&RuleSummary) -> u64| rules.iter().map(of).sum();
+    Summary {
+        run_id: "R".into(),
+        job: "j".into(),
+        bucket: "b".into(),
+        endpoint: "aws".into(),
+        state: "done".into(),
+        reason: None,
+        exit_code: Some(0),
+        began: "1970-01-01T00:00:00.000Z".into(),
+        updated: "1970-01-01T00:00:01.000Z".into(),
+        seconds: 1.0,
+        audit: None,
+        checkpoint: "c".into(),
+        listed: 5000,
+        undecided: 0,
+        kept: 3,
+        planned: sum(|rule| rule.planned),
+        bytes_planned: sum(|rule| rule.bytes),
+        done: sum(|rule| rule.done),
+        gone: 0,
+        failed: 0,
+        skipped: 0,
+        pending: 0,
+        in_flight: 0,
+        bytes_done: sum(|rule| rule.bytes_done),
+        kept_because: std::collections::BTreeMap::new(),
+        ranges_done: 1,
+        ranges: 1,
+        requests: std::collections::BTreeMap::from([("list_pages".into(), 5)]),
+        rules,
+    }
+}
+
+fn mixed() -> Summary {
+    summary(vec![
+        rule("legal", "keep", 0, 0),
+        rule("old", "delete", 1500, 1400),
+        rule("archive", "move", 700, 650),
+        rule("mirror", "copy", 300, 250),
+    ])
+}
+
+#[test]
+fn a_run_that_only_deletes_says_so() {
+    let summary = summary(vec![rule("legal", "keep", 0, 0), rule("old", "delete", 1500, 1400)]);
+    let text = summary_text(&summary);
+    assert!(text.contains("\n  deleted  1,400 (1.4 MiB freed)\n"), "{text}");
+    assert!(text.contains("rule   planned  deleted  gone"), "{text}");
+    assert!(!text.contains("copied") && !text.contains("moved"), "{text}");
+    let figures = summary.plan_figures(Some(100), None);
+    assert_eq!((figures.delete_requests, figures.copy_requests, figures.copy_cost_usd), (2, 0, 0.0));
+    let plan = plan_text(&summary, &figures);
+    assert!(
+        plan.starts_with("plan R of job j: 1,500 of 5,000 listed versions would be deleted, 1.5 MiB\n"),
+        "{plan}"
+    );
+    assert!(plan.contains("  requests  2 to delete, 5 made to list\n"), "{plan}");
+}
+
+#[test]
+fn what_is_copied_or_moved_is_not_called_deleted() {
+    let text = summary_text(&mixed());
+    for line in ["deleted  1,400 (1.4 MiB)", "moved    650 (650.0 KiB)", "copied   250 (250.0 KiB)"] {
+        assert!(text.contains(&format!("\n  {line}\n")), "{text}");
+    }
+    let row = text.lines().find(|line| line.contains("mirror")).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().take(4).collect();
+    assert_eq!(cells, ["mirror", "300", "copy", "250"]);
+    let copies_only = summary_text(&summary(vec![rule("mirror", "copy", 3, 2)]));
+    assert!(!copies_only.contains("deleted") && !copies_only.contains("freed"), "{copies_only}");
+}
+
+#[test]
+fn a_plan_has_figures_for_each_kind() {
+    let figures = mixed().plan_figures(None, Some(100));
+    assert_eq!((figures.delete_requests, figures.copy_requests), (3, 1000));
+    assert!((figures.seconds_at_limits - 10.03).abs() < 1e-9, "{figures:?}");
+    assert!((figures.copy_cost_usd - 0.005).abs() < 1e-9, "{figures:?}");
+    let plan = plan_text(&mixed(), &figures);
+    let head = "plan R of job j: 2,500 of 5,000 listed versions are selected, 2.4 MiB\n  \
+                1,500 would be deleted, 1.5 MiB\n  700 would be moved, 700.0 KiB\n  300 would be copied, 300.0 KiB\n";
+    assert!(plan.starts_with(head), "{plan}");
+    assert!(plan.contains("  requests  1,000 to copy at least, 3 to delete, 5 made to list\n"), "{plan}");
+    let copies = summary(vec![rule("mirror", "copy", 3, 0)]);
+    let plan = plan_text(&copies, &copies.plan_figures(None, None));
+    assert!(
+        plan.starts_with("plan R of job j: 3 of 5,000 listed versions would be copied, 3.0 KiB\n"),
+        "{plan}"
+    );
+}
