@@ -1,14 +1,15 @@
 //! One chain: the history of a key, from the look at its destination to its verification.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::{ChainBase, Step, StepState};
 use crate::job::Transfer;
-use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version};
+use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version, VersionId};
 use crate::rules::{KeyOrder, Sequenced, sequence};
-use crate::s3::{ListVersions, Operation, S3Error};
+use crate::s3::{Expect, ListVersions, Operation, S3Error};
 
 use super::super::caller::Caller;
 use super::super::context::{Context, locked};
@@ -155,13 +156,17 @@ impl Chain {
         };
         match halt {
             Halt::Failed(failure, request_id) => {
-                let at = self.places.end - 1 - self.done.len().min(self.len() - 1);
-                ChainEnd::Broken { at, failure, request_id, copied: self.copies() }
+                ChainEnd::Broken { at: self.place_at_hand(), failure, request_id, copied: self.copies() }
             }
             Halt::Again(code, message, retry_after) => ChainEnd::Again { code, message, retry_after },
-            Halt::NeedsRestore => ChainEnd::Parked(vec![self.places.end - 1 - self.done.len()]),
+            Halt::NeedsRestore => ChainEnd::Parked(vec![self.place_at_hand()]),
             Halt::Stopped => ChainEnd::Untouched,
         }
+    }
+
+    /// The place of the step at hand; of the last one where all are done.
+    fn place_at_hand(&self) -> usize {
+        self.places.end - 1 - self.done.len().min(self.len() - 1)
     }
 
     /// What was copied, from the oldest, with the places in the batch.
@@ -192,6 +197,8 @@ impl Chain {
 
     /// Looks at the destination for the first time, and makes what is there the base.
     async fn begin(&mut self) -> Result<(), Halt> {
+        // Without a base nothing that was noted counts: a process ended while it noted what was there.
+        self.done.clear();
         self.check_archive().await?;
         let listed = self.look().await?;
         let newest = listed.first().map(|entry| entry.version.clone());
@@ -227,17 +234,22 @@ impl Chain {
                 adopted = self.same_history(&listed).ok_or_else(|| {
                     Halt::failed("DestinationExists", "the destination key has another history already")
                 })?;
+                self.refuse_source_itself(&listed)?;
                 let below = listed.get(adopted.len());
                 base.entries -= adopted.len() as u64;
                 base.newest = below.map(|entry| entry.version.id.clone());
             }
             (Some(_), IfExists::Append) => {}
         }
-        self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
-        self.base = Some(base);
+        // Those before the base: a process that ends in between begins anew, and finds them again.
         for written in adopted {
+            if self.wanted(self.done.len()).kind == Kind::Version {
+                self.compare(self.done.len(), &written, false).await?;
+            }
             self.commit_step(written).await?;
         }
+        self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
+        self.base = Some(base);
         Ok(())
     }
 
@@ -249,18 +261,40 @@ impl Chain {
             let etag = version.etag.as_ref().map_or("", |etag| etag.as_str());
             let is_same = wanted.kind == version.kind
                 && (wanted.kind == Kind::DeleteMarker
-                    || (wanted.size == version.size && history::bare(wanted.etag) == history::bare(etag)));
+                    || (wanted.size == version.size
+                        && !etag.is_empty()
+                        && history::bare(wanted.etag) == history::bare(etag)));
             is_same.then(|| Written { version_id: version.id.clone(), etag: etag.into() })
         };
         top.iter().rev().enumerate().map(same).collect()
     }
 
+    /// One bucket may have several names and endpoints. What bears the id of a version that is to travel
+    /// may be that version itself: it must never count as its own copy, for then nothing would be left of
+    /// it once its source is deleted.
+    fn refuse_source_itself(&self, listed: &[Sequenced]) -> Result<(), Halt> {
+        if self.transfer()?.removes_source.is_none() {
+            return Ok(());
+        }
+        let items: HashMap<&VersionId, &Item> =
+            self.batch.items[self.places.clone()].iter().map(|item| (&item.version_id, item)).collect();
+        let is_source =
+            |version: &Version| items.get(&version.id).is_some_and(|item| is_itself(item, version));
+        match listed.iter().find(|entry| is_source(&entry.version)) {
+            Some(entry) => Err(Halt::failed(
+                "DestinationIsSource",
+                format!(
+                    "version {} at the destination has the id of its source: it may be the source itself",
+                    entry.version.id
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether source and destination are one key of one bucket.
     pub(super) fn is_in_place(&self) -> Result<bool, Halt> {
-        let transfer = self.transfer()?;
-        Ok(transfer.settings.key.is_identity()
-            && transfer.to.name == self.ctx.job.bucket.name
-            && transfer.to.endpoint == self.ctx.job.bucket.endpoint)
+        Ok(self.transfer()?.is_in_place(&self.ctx.job.bucket))
     }
 
     /// Finds out what became of the step that was under way when the chain was left.
@@ -269,7 +303,7 @@ impl Chain {
             return Ok(());
         }
         if self.is_resumed && self.is_ambiguous() {
-            tokio::time::sleep(LATE_ATTEMPT).await;
+            self.pause(LATE_ATTEMPT).await;
         }
         if let Some(written) = self.applied(self.done.len()).await? {
             let step = self.done.len();
@@ -283,13 +317,24 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether a late attempt of the next step could come through beside its repetition: conditions on the
-    /// predecessor tell neighbours of equal content not apart.
+    /// Whether a late attempt of the next step could come through beside its repetition: a condition that
+    /// holds after the step as before it tells nothing.
     fn is_ambiguous(&self) -> bool {
         let (step, next) = (self.done.len(), self.wanted(self.done.len()));
-        let same_as_before =
-            step > 0 && history::bare(self.wanted(step - 1).etag) == history::bare(next.etag);
-        same_as_before || next.kind == Kind::DeleteMarker || !self.side.sends_conditions()
+        // By the size as well: one content has one ETag in parts and another in one piece, its copies have
+        // the same.
+        let is_like = |before: Wanted<'_>| {
+            before.size == next.size || history::bare(before.etag) == history::bare(next.etag)
+        };
+        next.kind == Kind::DeleteMarker
+            || match self.expected(step) {
+                Expect::Anything => true,
+                Expect::Absent => false,
+                Expect::Etag(etag) => {
+                    history::bare(etag) == history::bare(next.etag)
+                        || step.checked_sub(1).is_some_and(|before| is_like(self.wanted(before)))
+                }
+            }
     }
 
     /// Looks whether a step was carried out.
@@ -384,4 +429,12 @@ impl Chain {
             Err(error) => Err(self.halted(&error)),
         }
     }
+}
+
+/// Whether an entry of the destination may be the source version itself, under another name of its bucket.
+/// `null` versions are many, so that theirs must be of the same time.
+fn is_itself(item: &Item, entry: &Version) -> bool {
+    item.key == entry.key
+        && item.version_id == entry.id
+        && (!entry.id.is_null() || item.last_modified == entry.last_modified)
 }

@@ -5,6 +5,8 @@
 //! or a crash left open shows in them: nothing more than the steps known means that the open one was not
 //! carried out, one more that fits it means that it was, anything else is somebody else's work.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::checkpoint::ChainBase;
 use crate::model::{Kind, Version, VersionId};
 use crate::rules::{Order, Sequenced};
@@ -69,7 +71,8 @@ pub(super) fn place(
     if let Some(gone) = missing(base, done, fresh) {
         return Place::Foreign(format!("the copy {gone}, written before, is gone"));
     }
-    let mut extra = fresh.iter().map(|entry| &entry.version).filter(|entry| !is_of(done, entry));
+    let known: HashSet<&VersionId> = done.iter().map(|written| &written.version_id).collect();
+    let mut extra = fresh.iter().map(|entry| &entry.version).filter(|entry| !known.contains(&entry.id));
     match (extra.next(), extra.next(), next) {
         (None, ..) => Place::Open,
         (Some(entry), None, Some(next)) if entry.is_latest && fits(entry, next) => Place::Applied(Written {
@@ -80,15 +83,12 @@ pub(super) fn place(
     }
 }
 
-fn is_of(done: &[Written], entry: &Version) -> bool {
-    done.iter().any(|written| written.version_id == entry.id)
-}
-
 /// A step that the destination does not show any more.
 fn missing<'a>(base: &ChainBase, done: &'a [Written], fresh: &[Sequenced]) -> Option<&'a VersionId> {
     // A server that makes no second marker upon a marker names the one that stands there.
     let counts = |written: &&Written| base.newest.as_ref() != Some(&written.version_id);
-    let is_there = |written: &&Written| fresh.iter().any(|entry| entry.version.id == written.version_id);
+    let ids: HashSet<&VersionId> = fresh.iter().map(|entry| &entry.version.id).collect();
+    let is_there = |written: &&Written| ids.contains(&written.version_id);
     done.iter().filter(counts).find(|written| !is_there(written)).map(|written| &written.version_id)
 }
 
@@ -107,14 +107,23 @@ pub(super) fn verify(
     if let Some(gone) = missing(base, &done, fresh) {
         return Err(format!("the copy {gone} is not there"));
     }
-    if let Some(foreign) = fresh.iter().find(|entry| !is_of(&done, &entry.version)) {
+    // A destination that keeps no versions overwrites them, and names each `null`. Markers are no data:
+    // where no second one is made upon a marker, one does for both.
+    let mut place_of: HashMap<&VersionId, usize> = HashMap::with_capacity(history.len());
+    for (at, (wanted, written)) in history.iter().enumerate() {
+        let id = &written.version_id;
+        let is_another = place_of.contains_key(id) || base.newest.as_ref() == Some(id);
+        if wanted.kind == Kind::Version && is_another {
+            return Err(format!("the copy {id} is no version of its own: does the bucket keep versions?"));
+        }
+        place_of.entry(id).or_insert(at);
+    }
+    if let Some(foreign) = fresh.iter().find(|entry| !place_of.contains_key(&entry.version.id)) {
         return Err(format!("version {} was written by somebody else", foreign.version.id));
     }
     let mut places = Vec::with_capacity(fresh.len());
     for entry in fresh {
-        let Some(at) = done.iter().position(|written| written.version_id == entry.version.id) else {
-            continue;
-        };
+        let Some(at) = place_of.get(&entry.version.id).copied() else { continue };
         let (wanted, written) = history[at];
         if !fits(&entry.version, wanted) {
             return Err(format!(

@@ -39,7 +39,10 @@ pub(super) fn part_bytes(size: u64, wanted: u64) -> u64 {
 /// How many parts an ETag of the form `md5-N` speaks of.
 pub(super) fn parts_of_etag(etag: &str) -> Option<u32> {
     let (sum, count) = history::bare(etag).rsplit_once('-')?;
-    (sum.len() == 32).then(|| count.parse().ok()).flatten().filter(|count| *count > 0)
+    (sum.len() == 32)
+        .then(|| count.parse().ok())
+        .flatten()
+        .filter(|count| (1..=PARTS_MAX as u32).contains(count))
 }
 
 impl Chain {
@@ -193,13 +196,14 @@ impl Chain {
                 bucket: ctx.caller.client.bucket(),
                 key: &item.key,
                 version_id: &item.version_id,
-                etag: item.copy.as_ref().map(|copy| &*copy.etag),
+                etag: item.copy.as_ref().map(|copy| &*copy.etag).filter(|etag| !etag.is_empty()),
                 customer_key: side.source_key.as_ref(),
                 expected_owner: ctx.job.bucket.expected_owner.as_deref(),
             };
             let attributes = given.as_attributes(side.customer_key.as_ref());
             let load = Load::Write { versions: 1, apart: false };
-            let range = Some((from, until));
+            // No range names an object without bytes; without one the part is all of the object.
+            let range = (from < until).then_some((from, until));
             let written = caller
                 .call_weighed(
                     Operation::UploadPartCopy,

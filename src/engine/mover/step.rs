@@ -97,7 +97,7 @@ impl Chain {
     }
 
     /// What the destination must be for a step to be carried out.
-    fn expected(&self, step: usize) -> Expect<'_> {
+    pub(super) fn expected(&self, step: usize) -> Expect<'_> {
         if !self.side.sends_conditions() {
             return Expect::Anything;
         }
@@ -131,7 +131,8 @@ impl Chain {
                 self.side.drop_conditions();
                 continue;
             }
-            if !is_open(&error) {
+            // A server that does another thing than it was asked for must not be asked again, whatever it did.
+            if !is_open(&error) || error.tripwire().is_some() {
                 return Err(self.halted(&error));
             }
             if let Some(written) = self.applied(step).await? {
@@ -173,7 +174,7 @@ impl Chain {
         Ok(())
     }
 
-    async fn pause(&self, pause: Duration) {
+    pub(super) async fn pause(&self, pause: Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.ctx.stop.reached(super::Level::Drain) => {}

@@ -40,6 +40,8 @@ impl Chain {
             None if size <= PIECE_BYTES => self.stream_whole(step, &facts, &given).await,
             None => {
                 let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PIECE_BYTES);
+                // More than one request reads, and more than the memory has room for, helps nobody.
+                let wanted = wanted.min(LAYOUT_PART_BYTES_MAX).min(self.ctx.job.limits.stream_memory_bytes);
                 self.stream_parts(step, &facts, &given, part_bytes(size, wanted)).await
             }
         }

@@ -73,6 +73,16 @@ fn a_marker_upon_a_marker_may_be_the_one_that_was_there() {
 }
 
 #[test]
+fn two_versions_never_have_one_copy_and_none_has_what_was_there_before() {
+    let there = listed(&[(Kind::Version, 5)]);
+    let one = written(0);
+    assert_eq!(verify(&base(None), &[(version(5), &one)], &there), Ok(()));
+    let twice = [(version(5), &one), (version(5), &one)];
+    assert!(verify(&base(None), &twice, &there).is_err(), "the second has overwritten the first");
+    assert!(verify(&base(Some(0)), &[(version(5), &one)], &there).is_err(), "it was there before");
+}
+
+#[test]
 fn a_history_is_verified_entry_by_entry() {
     let there = listed(&[(Kind::Version, 5), (Kind::DeleteMarker, 0), (Kind::Version, 6)]);
     let marker = Wanted { kind: Kind::DeleteMarker, size: 0, etag: "" };
