@@ -313,3 +313,18 @@ fn somebody_elses_version_at_the_destination_ends_the_history_and_keeps_its_sour
     assert_eq!(world.count(), 0);
     assert_eq!(there(&world, DESTINATION).len(), 3);
 }
+
+#[test]
+fn a_source_under_another_name_of_its_server_never_counts_as_its_own_copy() {
+    let world = world_of(5, Faults::default());
+    let before = world.entries();
+    let alias = world.sandbox.endpoint().replace("127.0.0.1", "localhost");
+    assert_ne!(alias, world.sandbox.endpoint());
+    for (settings, code) in [("skip_same", "DestinationIsSource"), ("fail", "DestinationExists")] {
+        let action =
+            format!("{{ move: {{ bucket: {BUCKET}, endpoint: \"{alias}\", if_exists: {settings} }} }}");
+        world.run(&transfer(&world, &action, "")).expect(1);
+        assert_eq!(world.entries(), before, "{settings}");
+        assert!(world.audit().iter().any(|line| line.code.as_deref() == Some(code)), "{settings}");
+    }
+}

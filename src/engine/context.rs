@@ -90,7 +90,11 @@ impl Context {
 
     /// A call failed in all its attempts: ends the run where that has lasted too long.
     pub(super) fn check_outage(&self, error: &S3Error) {
-        let silent_for = self.caller.silent_for();
+        // Where only copies are left, nobody asks the source for anything any more.
+        let silent_for = self
+            .mover
+            .silent_for()
+            .map_or(self.caller.silent_for(), |mover| mover.min(self.caller.silent_for()));
         if silent_for >= OUTAGE_MAX {
             self.stop.drain(Ending::Interrupted(format!(
                 "no request has succeeded for {} minutes, last error: {error}",

@@ -12,6 +12,7 @@ use crate::rules::{KeyOrder, Sequenced, sequence};
 use crate::s3::{Expect, ListVersions, Operation, S3Error};
 
 use super::super::caller::Caller;
+use super::super::chains::CHAIN_ENTRIES_MAX;
 use super::super::context::{Context, locked};
 use super::history::{self, Place, Wanted, Written};
 use super::side::Side;
@@ -20,6 +21,10 @@ use super::{Known, transfer_of};
 /// How long a destination is left alone before it is looked at, where an attempt of a process that is
 /// gone may still be under way and the server could not tell it from its repetition.
 const LATE_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Entries of a destination key that are looked at: as many as a chain may have, and as many before.
+/// Keeps the memory bounded.
+const LOOK_ENTRIES_MAX: usize = 2 * CHAIN_ENTRIES_MAX;
 
 /// How a chain ended.
 #[derive(Clone, Debug)]
@@ -31,9 +36,23 @@ pub(super) enum ChainEnd {
     /// Versions at these places are archived; nothing was copied.
     Parked(Vec<usize>),
     /// It is to be gone on with later.
-    Again { code: Box<str>, message: Box<str>, retry_after: Option<Duration> },
+    Again(PutOff),
     /// Nothing is to be done now.
     Untouched,
+}
+
+/// What is known of a chain that is to be gone on with later.
+#[derive(Clone, Debug)]
+pub(super) struct PutOff {
+    pub(super) code: Box<str>,
+    pub(super) message: Box<str>,
+    pub(super) retry_after: Option<Duration>,
+    /// The place of the item that could not be copied now.
+    pub(super) at: usize,
+    /// What was copied before, with the places.
+    pub(super) copied: Vec<(usize, Copied)>,
+    /// Whether anything was copied this time.
+    pub(super) has_advanced: bool,
 }
 
 /// Why a chain does not go on.
@@ -148,6 +167,7 @@ impl Chain {
 
     /// Goes from where it stands to its end.
     pub(super) async fn run(mut self) -> ChainEnd {
+        let before = self.done.len();
         let halt = match self.try_run().await {
             Ok(()) => {
                 return ChainEnd::Whole(self.copies().into_iter().rev().map(|(_, copied)| copied).collect());
@@ -158,7 +178,11 @@ impl Chain {
             Halt::Failed(failure, request_id) => {
                 ChainEnd::Broken { at: self.place_at_hand(), failure, request_id, copied: self.copies() }
             }
-            Halt::Again(code, message, retry_after) => ChainEnd::Again { code, message, retry_after },
+            Halt::Again(code, message, retry_after) => {
+                let (at, copied) = (self.place_at_hand(), self.copies());
+                let has_advanced = self.done.len() > before;
+                ChainEnd::Again(PutOff { code, message, retry_after, at, copied, has_advanced })
+            }
             Halt::NeedsRestore => ChainEnd::Parked(vec![self.place_at_hand()]),
             Halt::Stopped => ChainEnd::Untouched,
         }
@@ -408,6 +432,12 @@ impl Chain {
             let page = self.answered(page)?;
             let is_behind = page.versions.iter().any(|version| version.key != self.target);
             versions.extend(page.versions.into_iter().filter(|version| version.key == self.target));
+            if versions.len() > LOOK_ENTRIES_MAX {
+                return Err(Halt::failed(
+                    "DestinationTooLong",
+                    format!("the destination key has more than {LOOK_ENTRIES_MAX} entries"),
+                ));
+            }
             match page.next {
                 Some(next) if !is_behind && next.key == self.target => from = Some(next),
                 _ => break,

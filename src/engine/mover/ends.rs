@@ -11,7 +11,7 @@ use super::super::budget::Load;
 use super::super::context::Context;
 use super::super::settle::{Patience, Settled};
 use super::super::worker;
-use super::chain::ChainEnd;
+use super::chain::{ChainEnd, PutOff};
 
 /// Settles what became of the chains of a batch.
 pub(super) async fn commit(
@@ -38,15 +38,17 @@ pub(super) fn settle(
     chance: Chance<'_>,
 ) -> Settled {
     let attempt = batch.attempts + 1;
-    let first_attempt = batch.first_attempt.unwrap_or(patience.now);
+    // What goes forward is not given up, however long its way is.
+    let has_advanced = ends.iter().any(|(_, end)| matches!(end, ChainEnd::Again(off) if off.has_advanced));
+    let first_attempt = batch.first_attempt.filter(|_| !has_advanced).unwrap_or(patience.now);
     let wish = ends.iter().filter_map(|(_, end)| match end {
-        ChainEnd::Again { retry_after, .. } => *retry_after,
+        ChainEnd::Again(off) => off.retry_after,
         _ => None,
     });
     let next =
         retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
     // What may have been sent comes first in what remains: a budget counts from there.
-    ends.sort_by_key(|(_, end)| !matches!(end, ChainEnd::Again { .. }));
+    ends.sort_by_key(|(_, end)| !matches!(end, ChainEnd::Again(_)));
     let mut book = Book { batch, attempt, settled: Settled::of(batch.id, patience.now) };
     for (places, end) in ends {
         match end {
@@ -69,15 +71,14 @@ pub(super) fn settle(
                     book.record(at, Outcome::Skipped(reason), None, None);
                 }
             }
-            ChainEnd::Again { code, message, .. } => match next {
+            ChainEnd::Again(PutOff { code, message, at, copied, .. }) => match next {
                 Durable::GiveUp => {
                     let message = format!(
                         "given up after {} s; last error: {code} {message}",
                         patience.give_up_after.as_secs()
                     );
                     let failure = Failure { code: "GaveUp".into(), message: message.trim_end().into() };
-                    let oldest = places.end - 1;
-                    book.broken(places, oldest, failure, None, Vec::new());
+                    book.broken(places, at, failure, None, copied);
                 }
                 Durable::NotBefore(not_before) => {
                     book.settled.settlement.retry = Some(Retry { not_before, first_attempt });

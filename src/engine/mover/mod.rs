@@ -20,6 +20,7 @@ mod stream;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -71,6 +72,11 @@ impl Mover {
 
     fn side(&self, action: ActionId) -> Option<&Arc<Side>> {
         self.sides.get(usize::from(action.0))?.as_ref()
+    }
+
+    /// How long no destination has answered; `None` where there is none beside the source.
+    pub(super) fn silent_for(&self) -> Option<Duration> {
+        self.sides.iter().flatten().filter_map(|side| side.silent_for()).min()
     }
 
     /// Waits until so many bytes may be held. More than there is room for at all waits for all of it.

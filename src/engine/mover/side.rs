@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::job::Transfer;
 use crate::model::{CustomerKey, CustomerKeyBytes, Encryption, Route};
@@ -69,6 +70,11 @@ impl Side {
 
     pub(super) fn caller<'a>(&'a self, ctx: &'a Context) -> &'a Caller {
         self.caller.as_deref().unwrap_or(&ctx.caller)
+    }
+
+    /// How long its server has not answered; `None` where it is that of the source.
+    pub(super) fn silent_for(&self) -> Option<Duration> {
+        self.caller.as_ref().map(|caller| caller.silent_for())
     }
 
     /// Whether conditions are sent.

@@ -74,12 +74,19 @@ fn told(batch: &Batch, settled: &Settled) -> Vec<String> {
     batch.items.iter().map(word).collect()
 }
 
+/// Of the first chain.
+fn put_off(at: usize) -> PutOff {
+    let code = "InternalError".into();
+    let copied = (at + 1..3).map(|place| (place, copied(place))).collect();
+    PutOff { code, message: "".into(), retry_after: None, at, copied, has_advanced: false }
+}
+
 fn whole(places: Range<usize>) -> ChainEnd {
     ChainEnd::Whole(places.map(copied).collect())
 }
 
 fn again() -> ChainEnd {
-    ChainEnd::Again { code: "InternalError".into(), message: "".into(), retry_after: None }
+    ChainEnd::Again(put_off(2))
 }
 
 #[test]
@@ -123,7 +130,8 @@ fn what_is_archived_is_told_apart_from_what_waits_for_it() {
 #[test]
 fn an_open_chain_comes_again_and_is_given_up_by_time() {
     let mut batch = batch();
-    let settled_now = settled(&batch, true, [ChainEnd::Untouched, again()]);
+    let settled_now =
+        settled(&batch, true, [ChainEnd::Untouched, ChainEnd::Again(PutOff { at: 4, ..put_off(2) })]);
     assert_eq!(told(&batch, &settled_now), ["remains"; 5]);
     assert_eq!(settled_now.settlement.maybe_sent, 2);
     assert_eq!(
@@ -140,4 +148,20 @@ fn an_open_chain_comes_again_and_is_given_up_by_time() {
         ["skipped chain-broken", "skipped chain-broken", "failed GaveUp"],
         "the oldest is named"
     );
+}
+
+#[test]
+fn a_chain_that_goes_forward_is_not_given_up_and_a_given_up_one_tells_its_copies() {
+    let mut batch = batch();
+    batch.first_attempt = Some(NOW.minus(GIVE_UP_AFTER));
+    let given_up = settled(&batch, true, [ChainEnd::Again(put_off(1)), whole(3..5)]);
+    assert_eq!(
+        told(&batch, &given_up)[..3],
+        ["skipped chain-broken", "failed GaveUp", "skipped chain-broken as d2"],
+        "the one that could not be copied, and what was"
+    );
+    let forward = ChainEnd::Again(PutOff { has_advanced: true, ..put_off(1) });
+    let goes_on = settled(&batch, true, [forward, whole(3..5)]);
+    assert_eq!(told(&batch, &goes_on)[..3], ["remains"; 3]);
+    assert!(goes_on.settlement.retry.is_some_and(|retry| retry.first_attempt == NOW));
 }
