@@ -8,7 +8,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
-use common::{BUCKET, World};
+use common::{BUCKET, World, wait_until};
 use s3sweep::job::{self, Job};
 use s3sweep::model::{CopySettings, Key, Kind, Version};
 use s3sweep::report::{How, Way, fidelity_by};
@@ -172,6 +172,7 @@ fn carry(way: Way, first: Option<&str>, settings: &str) -> Carried {
     let world = world();
     if let Some(first) = first {
         world.run(&world.job(&rules(MIDDLE, &[first]))).expect(0);
+        let_a_second_pass(&world, MIDDLE);
     }
     let from = if first.is_some() { MIDDLE } else { BUCKET };
     let text = rules(DESTINATION, &[route(way), settings]);
@@ -201,6 +202,13 @@ fn carry(way: Way, first: Option<&str>, settings: &str) -> Carried {
         .collect();
     assert!(copies.is_empty(), "keys that nobody copied");
     Carried { keys, settings: settings_of(&job) }
+}
+
+/// A run leaves alone what was created in the second in which it begins.
+fn let_a_second_pass(world: &World, bucket: &str) {
+    let newest =
+        world.sandbox.store().versions(bucket).unwrap().iter().map(|it| it.last_modified).max().unwrap();
+    wait_until("the next second", || world.sandbox.now().floor_to_second() > newest);
 }
 
 type Shared = Arc<OnceLock<Carried>>;
@@ -483,6 +491,7 @@ fn a_required_etag_that_cannot_stay_fails_the_copy() {
     // With a key of its own the source cannot be told from its ETag, and neither can the copy.
     let away = "prefix: kms/, encryption: { kms: { key_id: k1 } }";
     world.run(&world.job(&rules(DESTINATION, &[away]))).expect(0);
+    let_a_second_pass(&world, DESTINATION);
     let back = world.job_on(
         DESTINATION,
         &world.sandbox.endpoint(),
@@ -519,7 +528,8 @@ fn every_line_of_the_table_is_tested_and_says_what_the_plan_says() {
     let names: Vec<&str> = rows.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(names, TESTED, "each line has a test of its name");
     let job = |settings: &[&str]| {
-        let text = format!("version: 1\nname: n\nbucket: {{ name: b }}\n{}", rules(DESTINATION, settings));
+        let text =
+            format!("version: 1\nname: n\nbucket: {{ name: bucket }}\n{}", rules(DESTINATION, settings));
         settings_of(&job::load(&text, "job.yaml", &|_| None).unwrap())
     };
     let default = job(&[]);
@@ -537,4 +547,74 @@ fn every_line_of_the_table_is_tested_and_says_what_the_plan_says() {
             assert_eq!(said, words, "{what}, {way:?}");
         }
     }
+}
+
+/// Requests that write, list, read and delete at the source.
+fn requests(world: &World) -> [u64; 4] {
+    let of = |operations: &[Operation]| operations.iter().map(|operation| world.requests(*operation)).sum();
+    [
+        of(&[Operation::CopyObject, Operation::PutObject, Operation::DeleteObject]),
+        of(&[Operation::ListObjectVersions]),
+        of(&[Operation::GetObject, Operation::HeadObject, Operation::GetObjectTagging]),
+        of(&[Operation::DeleteObjects]),
+    ]
+}
+
+#[test]
+fn a_plan_names_the_requests_that_are_made() {
+    for route in ["", "route: stream", "require: [redirect]"] {
+        // A marker upon a marker would be looked at once more.
+        let mixed = common::mixed(40);
+        let source =
+            Seed { storage_classes: Vec::new(), real_etags: true, noncurrent_marker_share: 0.0, ..mixed };
+        let destination = Seed { bucket: DESTINATION.into(), keys: 0, ..Seed::default() };
+        let world = World::with(Config { seeds: vec![source, destination], ..Config::default() });
+        let job = world.job(&rules(DESTINATION, &[route]).replace("copy:", "move:"));
+        let path = job.to_str().unwrap();
+        let plan = world.call(&["plan", path, "--output", "json"]).expect(0).json();
+        let figures = &plan["figures"]["transfers"][0];
+        assert_eq!(figures["versions"], world.count());
+        assert_eq!(figures["route"], if route.contains("stream") { "stream" } else { "server" });
+        let figure = |name: &str| figures[name].as_u64().unwrap_or_else(|| panic!("{name} in {figures}"));
+        let before = requests(&world);
+        world.call(&["apply", path, "--yes"]).expect(0);
+        assert_eq!(world.count(), 0);
+        let after = requests(&world);
+        let [write, list, read, delete] = [0, 1, 2, 3].map(|at| after[at] - before[at]);
+        assert_eq!((write, list), (figure("write_requests"), figure("list_requests")), "{route}");
+        // Markers count among the versions and are not read; batches cut deletions into more requests.
+        let versions = figure("versions");
+        assert!(
+            read <= figure("read_requests") && figure("read_requests") <= read + 3 * versions / 2,
+            "{route}: {read}, {figures}"
+        );
+        assert!(delete >= figure("delete_requests"), "{route}: {delete}");
+        assert_eq!(figures["fidelity"][0]["how"], "kept");
+    }
+}
+
+#[test]
+fn check_and_plan_say_what_is_lost() {
+    let world = world();
+    let job = world.job(&rules(DESTINATION, &["acl: copy"]));
+    let path = job.to_str().unwrap();
+    let check = world.call(&["check", path]).expect(0).stdout;
+    assert!(check.contains("  lost: retention (say lock: copy to keep it)\n"), "{check}");
+    assert!(!check.contains("lost: access control list"), "{check}");
+    let json = world.call(&["check", path, "--output", "json"]).expect(0).json();
+    assert_eq!(json["fidelity"][0]["rule"], "all");
+    assert_eq!(json["fidelity"][0]["lines"][0]["what"], "body");
+    let plan = world.call(&["plan", path]).expect(0).stdout;
+    assert!(plan.contains("  all copies 6 versions of 3 keys, "), "{plan}");
+    assert!(plan.contains("lost: retention (say lock: copy to keep it)\n"), "{plan}");
+}
+
+#[test]
+fn the_example_of_the_readme_moves_and_copies() {
+    let world = world();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/try-moving.yaml");
+    let run = world.call(&["run", path, "--yes", "--output", "json"]).expect(0).json();
+    let done = |at: usize| run["rules"][at]["done"].as_u64().unwrap();
+    assert_eq!((run["failed"].as_u64(), run["pending"].as_u64()), (Some(0), Some(0)), "{run}");
+    assert!(done(0) > 1000 && done(1) > 100, "{run}");
 }
