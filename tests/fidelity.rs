@@ -269,7 +269,7 @@ mod observed {
         version.etag.as_ref().map(|etag| etag.as_str().to_owned()).unwrap_or_default()
     }
 
-    pub fn body(what: &str) {
+    pub(super) fn body(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             all_alike(carried, |pair| {
                 pair.from.as_ref().map(|it| &it.data) == pair.to.as_ref().map(|it| &it.data)
@@ -277,13 +277,13 @@ mod observed {
         });
     }
 
-    pub fn size(what: &str) {
+    pub(super) fn size(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             all_alike(carried, |pair| pair.source.size == pair.copy.size)
         });
     }
 
-    pub fn order_of_versions(what: &str) {
+    pub(super) fn order_of_versions(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             let history = carried.key("history");
             let kinds: Vec<_> = history.iter().map(|pair| (pair.copy.kind, pair.copy.size)).collect();
@@ -294,32 +294,32 @@ mod observed {
         });
     }
 
-    pub fn delete_markers(what: &str) {
+    pub(super) fn delete_markers(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             all_alike(carried, |pair| pair.source.kind == pair.copy.kind)
         });
     }
 
-    pub fn user_metadata(what: &str) {
+    pub(super) fn user_metadata(what: &str) {
         holds(what, None, &["", "metadata: { x-amz-meta-new: y }"], |carried| {
             became(&headers(carried.rich().from(), true), &headers(carried.rich().to(), true))
         });
     }
 
-    pub fn content_headers(what: &str) {
+    pub(super) fn content_headers(what: &str) {
         holds(what, None, &["", "metadata: { content-type: image/png }"], |carried| {
             assert_eq!(headers(carried.rich().from(), false).len(), 6);
             became(&headers(carried.rich().from(), false), &headers(carried.rich().to(), false))
         });
     }
 
-    pub fn tags(what: &str) {
+    pub(super) fn tags(what: &str) {
         holds(what, None, &["", "tags: none", "tags: { a: b }"], |carried| {
             became(&carried.rich().from().tags, &carried.rich().to().tags)
         });
     }
 
-    pub fn storage_class(what: &str) {
+    pub(super) fn storage_class(what: &str) {
         holds(what, None, &["", "storage_class: GLACIER_IR"], |carried| {
             let class =
                 |version: &Version| version.storage_class.as_ref().map(|class| class.as_str().to_owned());
@@ -332,19 +332,19 @@ mod observed {
         details.grants.iter().filter(|grant| !grant.starts_with("FULL_CONTROL ")).cloned().collect()
     }
 
-    pub fn access_control_list(what: &str) {
+    pub(super) fn access_control_list(what: &str) {
         holds(what, None, &["", EVERYTHING, "acl: authenticated-read"], |carried| {
             became(&grants(carried.rich().from()), &grants(carried.rich().to()))
         });
     }
 
-    pub fn website_redirect(what: &str) {
+    pub(super) fn website_redirect(what: &str) {
         holds(what, None, &["", EVERYTHING, "require: [redirect]"], |carried| {
             became(&carried.rich().from().redirect, &carried.rich().to().redirect)
         });
     }
 
-    pub fn encryption(_: &str) {
+    pub(super) fn encryption(_: &str) {
         let word = |way, first, settings| {
             let carried = carried(way, first, settings);
             let carried = carried.get().unwrap();
@@ -379,13 +379,13 @@ mod observed {
     const SET_LOCK: &str = "lock: { mode: compliance, for: 10d }";
     const SET_HOLD: &str = "lock: { legal_hold: true }";
 
-    pub fn retention(what: &str) {
+    pub(super) fn retention(what: &str) {
         holds(what, None, &["", EVERYTHING, SET_LOCK, SET_HOLD], |carried| {
             became(&carried.rich().from().lock.retention, &carried.rich().to().lock.retention)
         });
     }
 
-    pub fn legal_hold(what: &str) {
+    pub(super) fn legal_hold(what: &str) {
         holds(what, None, &["", EVERYTHING, SET_LOCK], |carried| {
             became(&carried.rich().from().lock.legal_hold, &carried.rich().to().lock.legal_hold)
         });
@@ -398,7 +398,7 @@ mod observed {
         }
     }
 
-    pub fn checksum(what: &str) {
+    pub(super) fn checksum(what: &str) {
         let of = |carried: &Carried| became(&carried.rich().from().checksum, &carried.rich().to().checksum);
         holds(what, Some("checksum: crc32c"), &["", "checksum: sha1"], of);
         // One that was made of parts: the server makes one of the whole, where it copies in one call.
@@ -410,13 +410,13 @@ mod observed {
 
     const KEYED: &str = "encryption: { kms: { key_id: k1, bucket_key: true } }";
 
-    pub fn etag_of_one_part(what: &str) {
+    pub(super) fn etag_of_one_part(what: &str) {
         holds(what, None, &["", "require: [etag]", KEYED, "encryption: AES256"], |carried| {
             became(&etag(&carried.rich().source), &etag(&carried.rich().copy))
         });
     }
 
-    pub fn etag_of_several_parts(what: &str) {
+    pub(super) fn etag_of_several_parts(what: &str) {
         holds(what, None, &["", "require: [etag]", KEYED, "encryption: AES256"], |carried| {
             let pair = &carried.key("parts")[0];
             assert!(etag(&pair.source).ends_with("-2\""));
@@ -424,13 +424,13 @@ mod observed {
         });
     }
 
-    pub fn version_id(what: &str) {
+    pub(super) fn version_id(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             if carried.all().all(|pair| pair.source.id != pair.copy.id) { How::Lost } else { How::Kept }
         });
     }
 
-    pub fn time_of_creation(what: &str) {
+    pub(super) fn time_of_creation(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             let is_later = |pair: &Pair| pair.copy.last_modified > pair.source.last_modified;
             if carried.all().all(is_later) { How::Anew } else { How::Kept }
@@ -438,7 +438,7 @@ mod observed {
     }
 
     /// All buckets of the sandbox have one owner; what shows is that no grant names another.
-    pub fn owner(what: &str) {
+    pub(super) fn owner(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             let owners = |pair: &Pair| {
                 pair.to().grants.iter().filter(|grant| grant.starts_with("FULL_CONTROL ")).count()
@@ -449,7 +449,7 @@ mod observed {
     }
 
     /// A status is told by the server and nothing that a request could carry: no copy has a header of it.
-    pub fn replication_status(what: &str) {
+    pub(super) fn replication_status(what: &str) {
         holds(what, None, &["", EVERYTHING], |carried| {
             let has =
                 |pair: &Pair| pair.to.iter().any(|to| to.headers.contains_key("x-amz-replication-status"));

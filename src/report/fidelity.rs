@@ -118,7 +118,7 @@ fn of_content(settings: &CopySettings) -> [FidelityLine; 5] {
 fn redirect(settings: &CopySettings, way: Way) -> FidelityLine {
     let is_asked = settings.lock == LockSource::Copy || settings.require.contains(&Requirement::Redirect);
     if way == Way::OneCall && !is_asked {
-        line("website redirect", How::Lost, "say require: redirect to keep it")
+        line("website redirect", How::Lost, "say require: [redirect] to keep it")
     } else {
         line("website redirect", How::Kept, "")
     }
@@ -175,9 +175,9 @@ fn etags(settings: &CopySettings, way: Way) -> [FidelityLine; 2] {
     let is_required = settings.require.contains(&Requirement::Etag);
     let (one, more) = match way {
         Way::OneCall if is_required => ((Kept, ""), (Kept, "copied in parts")),
-        Way::OneCall => ((Kept, ""), (Anew, "say require: etag to keep it")),
+        Way::OneCall => ((Kept, ""), (Anew, "say require: [etag] to keep it")),
         Way::Parts if is_required => ((Kept, "copied in one call"), (Kept, LAYOUT)),
-        Way::Parts => ((Anew, "say require: etag to keep it"), (Kept, LAYOUT)),
+        Way::Parts => ((Anew, "say require: [etag] to keep it"), (Kept, LAYOUT)),
         Way::Stream if is_required => ((Kept, "up to 128 MiB; what is larger fails"), (Kept, LAYOUT)),
         Way::Stream => ((Kept, "up to 16 MiB"), (Kept, "with parts of one size, up to 128 MiB")),
     };
