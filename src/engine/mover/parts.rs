@@ -274,6 +274,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_etags_must_stay_they_decide_what_goes_in_parts() {
+        let text = "version: 1\nname: n\nbucket: { name: src }\nrules:\n\
+            - { name: r, match: { suffix: c }, action: { copy: { bucket: dst, multipart_above: 5MiB } } }\n";
+        let job = crate::job::load(text, "job.yaml", &|_| None).unwrap();
+        let free = job.actions[0].transfer().unwrap().settings.clone();
+        let bound = CopySettings { require: vec![Requirement::Etag], ..free.clone() };
+        let (one, two) = ("\"0123456789abcdef0123456789abcdef\"", "\"0123456789abcdef0123456789abcdef-2\"");
+        for (size, etag, freely, bound_to) in [
+            (5 * MIB, one, false, false),
+            (5 * MIB + 1, one, true, false),
+            (5 * MIB, two, false, true),
+            (COPY_BYTES_MAX + 1, one, true, true),
+        ] {
+            let found = (in_parts(size, etag, &free), in_parts(size, etag, &bound));
+            assert_eq!(found, (freely, bound_to), "{size} {etag}");
+        }
+    }
+
+    #[test]
     fn an_etag_tells_how_many_parts_there_were() {
         assert_eq!(parts_of_etag("\"0123456789abcdef0123456789abcdef-12\""), Some(12));
         assert_eq!(parts_of_etag("\"0123456789abcdef0123456789abcdef\""), None);
