@@ -97,6 +97,7 @@ fn every_file_is_tested_here() {
         "protect-prefix.yaml",
         "quickstart.yaml",
         "rename-prefix.yaml",
+        "try-moving.yaml",
     ];
     assert_eq!(found.into_iter().collect::<Vec<_>>(), tested);
 }
@@ -205,6 +206,25 @@ fn old_versions_go_to_the_archive_with_their_markers() {
     let expected = [("young", "archive"), ("marker", "archive"), ("old", "archive")];
     assert_eq!(selected(&job, "k", &entries), pairs(&expected));
     assert_eq!(selected(&job, "k", &[("a", V, 29, large), ("b", V, 90, large)]), []);
+}
+
+#[test]
+fn the_moves_to_try_out_stay_on_the_embedded_server() {
+    use Kind::{DeleteMarker as M, Version as V};
+    let job = load("try-moving.yaml");
+    assert_eq!(job.bucket.endpoint, Endpoint::Sandbox);
+    let places: Vec<_> = job
+        .actions
+        .iter()
+        .filter_map(Action::transfer)
+        .map(|to| (&*to.to.name, to.removes_source.is_some(), to.settings.key.to_string()))
+        .collect();
+    let wanted = [("archive", true, "2024/{key}"), ("mirror", false, "{key}")];
+    assert_eq!(places, wanted.map(|(bucket, moves, key)| (bucket, moves, key.to_owned())));
+    let entries = [("a", V, 1, 1), ("b", M, 2, 0), ("c", V, 3, 1)];
+    let of = |key| selected(&job, key, &entries);
+    assert_eq!(of("logs/x"), pairs(&[("b", "logs"), ("c", "logs"), ("a", "logs")]));
+    assert_eq!(of("data/x"), pairs(&[("a", "mirror")]));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Ending, ending_of_s3, look_at_bucket};
 use crate::job::{Action, Endpoint, Job, Transfer};
 use crate::model::{ActionId, History, VersioningStatus};
+use crate::report::{TransferRule, fidelity};
 use crate::rules::{NullVersions, Rule, Verdict};
 use crate::s3::ListVersions;
 use crate::telemetry::Metrics;
@@ -18,7 +19,11 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
     let mut lines =
         vec![format!("{}: job {} is valid, {} rules", check.job.display(), job.name, job.rules.len())];
     let transfers = transfers(&job);
-    lines.extend(transfers.iter().cloned());
+    let rules = transfer_rules(&job);
+    for (transfer, rule) in transfers.iter().zip(&rules) {
+        lines.push(transfer.clone());
+        lines.extend(rule.fidelity_text().into_iter().map(|line| format!("  {line}")));
+    }
     lines.extend(job.warnings.iter().map(|warning| format!("warning: {warning}")));
     let found = if check.live { Some(live(&job).await?) } else { None };
     match common.output {
@@ -28,23 +33,43 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         }
         Output::Json => {
             let warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
+            let fidelity: Vec<_> = rules
+                .iter()
+                .map(|rule| serde_json::json!({ "rule": rule.rule, "lines": fidelity(&rule.settings, rule.streams) }))
+                .collect();
             print_json(&serde_json::json!({ "job": job.name, "valid": true, "transfers": transfers,
-                                     "warnings": warnings, "live": found }))?;
+                                     "fidelity": fidelity, "warnings": warnings, "live": found }))?;
         }
     }
     Ok(Ending::Done)
 }
 
-/// Where each rule that copies or moves has its versions go.
-fn transfers(job: &Job) -> Vec<String> {
+/// The rules that copy or move, in the job's order.
+fn rules_with_transfers(job: &Job) -> impl Iterator<Item = (&Rule, &Transfer)> {
     let transfer_of = |rule: &Rule| match rule.verdict {
         Verdict::Act(ActionId(index)) | Verdict::Copy(ActionId(index)) => {
             job.actions.get(usize::from(index)).and_then(Action::transfer)
         }
         Verdict::Keep => None,
     };
-    let with_transfer = |rule| Some((rule, transfer_of(rule)?));
-    job.rules.iter().filter_map(with_transfer).map(|(rule, to)| transfer_line(job, rule, to)).collect()
+    job.rules.iter().filter_map(move |rule| Some((rule, transfer_of(rule)?)))
+}
+
+/// Where each rule that copies or moves has its versions go.
+fn transfers(job: &Job) -> Vec<String> {
+    rules_with_transfers(job).map(|(rule, to)| transfer_line(job, rule, to)).collect()
+}
+
+/// How each rule that copies or moves does it, for figures and for what is kept.
+pub(super) fn transfer_rules(job: &Job) -> Vec<TransferRule> {
+    rules_with_transfers(job)
+        .map(|(rule, transfer)| TransferRule {
+            rule: rule.name.clone(),
+            moves: transfer.removes_source.is_some(),
+            streams: transfer.is_streamed(&job.bucket),
+            settings: transfer.settings.clone(),
+        })
+        .collect()
 }
 
 fn transfer_line(job: &Job, rule: &Rule, transfer: &Transfer) -> String {
@@ -109,6 +134,10 @@ mod tests {
             - { name: b, match: { suffix: d }, action: { copy: { endpoint: 'https://x.example', history: all } } }\n\
             - { name: c, match: { suffix: e }, action: { copy: { history: current, storage_class: X } } }\n";
         let job = crate::job::load(text, "job.yaml", &|_| None).unwrap();
+        let ways: Vec<_> =
+            transfer_rules(&job).into_iter().map(|rule| (rule.rule, rule.moves, rule.streams)).collect();
+        let wanted = [("a", true, false), ("b", false, true), ("c", false, false)];
+        assert_eq!(ways, wanted.map(|(name, moves, streams)| (name.to_owned(), moves, streams)));
         assert_eq!(
             transfers(&job),
             [

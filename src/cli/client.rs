@@ -50,7 +50,7 @@ pub(super) async fn destinations(
             continue;
         };
         let (from, to) = (&job.bucket, &transfer.to);
-        let server_can_copy = from.endpoint == to.endpoint && from.profile == to.profile;
+        let server_can_copy = transfer.server_can_copy(from);
         let client = if from == to {
             None
         } else if let Some((_, client)) = known.iter().find(|(spec, _)| *spec == to) {

@@ -4,12 +4,13 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use indicatif::ProgressBar;
 
-use crate::checkpoint::{Counter, Totals};
+use crate::checkpoint::{Amount, Counter, Totals};
 use crate::engine::{Confirm, Ending, rule_actions};
 use crate::job::Job;
-use crate::report::{bytes, count};
+use crate::report::{TransferRule, bytes, count, transfer_text};
 
 use super::args::Common;
+use super::check::transfer_rules;
 
 /// The question for a command that deletes, or `None` where the user has answered it already.
 ///
@@ -31,6 +32,7 @@ pub(super) fn question(
         ));
     }
     let actions = rule_actions(job);
+    let transfers = transfer_rules(job);
     Ok(Some(Box::new(move |header, totals, complete| {
         let ask = || {
             let planned = totals.planned();
@@ -44,7 +46,7 @@ pub(super) fn question(
             for (index, name) in header.rule_names.iter().enumerate() {
                 let of = totals
                     .sum(|counter| matches!(counter, Counter::Planned(rule) if usize::from(rule.0) == index));
-                text += &format!("  {name}: {} versions, {}\n", count(of.versions), bytes(of.bytes));
+                text += &rule_text(name, of, &transfers);
             }
             text += &asks(left_by_action(totals, &actions), complete);
             answered_yes(&text)
@@ -54,6 +56,14 @@ pub(super) fn question(
             None => ask(),
         }
     })))
+}
+
+/// What a rule selected; where it copies, what that takes and what is lost.
+fn rule_text(name: &str, of: Amount, transfers: &[TransferRule]) -> String {
+    match transfers.iter().find(|transfer| transfer.rule == name) {
+        Some(transfer) => transfer_text(&transfer.figures(of.versions, of.keys, of.bytes)),
+        None => format!("  {name}: {} versions, {}\n", count(of.versions), bytes(of.bytes)),
+    }
 }
 
 /// Planned versions without an outcome, by what is to be done with them: deleted, moved, copied.
@@ -107,5 +117,20 @@ mod tests {
         assert_eq!(asks([1500, 0, 0], true), "Delete 1,500 versions for good? [y/N] ");
         assert_eq!(asks([0, 7, 0], false), "Move 7 and more versions? [y/N] ");
         assert_eq!(asks([1, 2, 3], true), "Delete 1, move 2, copy 3 versions? [y/N] ");
+    }
+
+    #[test]
+    fn a_rule_that_copies_says_what_it_takes_and_what_is_lost() {
+        let text = "version: 1\nname: n\nbucket: { name: src }\nrules:\n\
+            - { name: drop, match: { suffix: b }, action: delete }\n\
+            - { name: away, match: { suffix: c }, action: { move: { bucket: dst } } }\n";
+        let job = crate::job::load(text, "job.yaml", &|_| None).unwrap();
+        let transfers = transfer_rules(&job);
+        let amount = Amount { versions: 3, keys: 2, bytes: 2048 };
+        assert_eq!(rule_text("drop", amount, &transfers), "  drop: 3 versions, 2.00 KiB\n");
+        let text = rule_text("away", amount, &transfers);
+        assert!(text.starts_with("  away moves 3 versions of 2 keys, 2.00 KiB, by the server\n"), "{text}");
+        assert!(text.contains("at least 3 to write, 4 to list, 1 to delete\n"), "{text}");
+        assert!(text.contains("lost: version id (the audit tells which became which)\n"), "{text}");
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
 use crate::job::{Endpoint, Job};
-use crate::report::{Summary, plan_text, summary_text};
+use crate::report::{Ceilings, Summary, plan_text, summary_text};
 use crate::telemetry::{Exporter, Metrics, write_textfile};
 
 use super::args::{Apply, Common, Output, Plan, Run};
+use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, state_root};
 use super::progress::Progress;
 use super::{confirm, print, print_json, signals};
@@ -52,7 +53,8 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
-    let limits = job.limits;
+    let ceilings = ceilings(&job);
+    let transfers = transfer_rules(&job);
     let textfile = job.metrics.textfile.clone();
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
@@ -81,7 +83,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         }
         Err(error) => return Ok(ending_of_checkpoint(&error)),
     };
-    let figures = summary.plan_figures(limits.versions_per_second, limits.requests_per_second);
+    let figures = summary.plan_figures(ceilings, &transfers);
     match (common.output, planning) {
         (Output::Json, true) => print_json(&serde_json::json!({ "plan": summary, "figures": figures }))?,
         (Output::Json, false) => print_json(&summary)?,
@@ -89,6 +91,14 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         (Output::Text, false) => print(&summary_text(&summary))?,
     }
     Ok(ending)
+}
+
+fn ceilings(job: &Job) -> Ceilings {
+    Ceilings {
+        versions_per_second: job.limits.versions_per_second,
+        requests_per_second: job.limits.requests_per_second,
+        bytes_per_second: job.limits.bytes_per_second,
+    }
 }
 
 /// A listener that cannot be had is no reason not to sweep.

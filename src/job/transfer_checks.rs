@@ -32,6 +32,20 @@ impl Transfer {
         self.is_same_bucket(own) && self.settings.key.is_identity()
     }
 
+    /// Whether source and destination have one endpoint and one identity, so that the server can copy.
+    pub fn server_can_copy(&self, own: &BucketSpec) -> bool {
+        self.to.endpoint == own.endpoint && self.to.profile == own.profile
+    }
+
+    /// Whether the bytes pass through this program.
+    pub fn is_streamed(&self, own: &BucketSpec) -> bool {
+        match self.settings.route {
+            Route::Server => false,
+            Route::Stream => true,
+            Route::Auto => !self.server_can_copy(own),
+        }
+    }
+
     fn is_same_bucket(&self, own: &BucketSpec) -> bool {
         self.to.name == own.name && self.to.endpoint.is_same_server(&own.endpoint)
     }

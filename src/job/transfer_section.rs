@@ -224,12 +224,13 @@ impl Reader<'_> {
         ];
         const ROUTES: [(&str, Route); 3] =
             [("auto", Route::Auto), ("server", Route::Server), ("stream", Route::Stream)];
-        const REQUIREMENTS: [(&str, Requirement); 5] = [
+        const REQUIREMENTS: [(&str, Requirement); 6] = [
             ("acl", Requirement::Acl),
             ("tags", Requirement::Tags),
             ("lock", Requirement::Lock),
             ("metadata", Requirement::Metadata),
             ("etag", Requirement::Etag),
+            ("redirect", Requirement::Redirect),
         ];
         let key = self.destination_key(section, prefixes);
         let verify = [("fingerprint", Verify::Fingerprint), ("bytes", Verify::Bytes)];

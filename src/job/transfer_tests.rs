@@ -161,7 +161,7 @@ limits: { bytes_per_second: 100MiB, stream_memory: 64MiB }
 fn words_for_what_is_left_alone_are_read_too() {
     let settings = first(&copying(
         "prefix: old/, history: all, storage_class: same, metadata: copy, tags: none, acl: copy, \
-         encryption: AES256, lock: copy, if_exists: append, require: [acl, lock, metadata, etag]",
+         encryption: AES256, lock: copy, if_exists: append, require: [acl, lock, metadata, etag, redirect]",
     ))
     .settings;
     assert_eq!(settings.key, KeyTemplate(vec![KeyPart::Literal(b"old/".to_vec()), KeyPart::Key]));
@@ -170,7 +170,13 @@ fn words_for_what_is_left_alone_are_read_too() {
     assert_eq!(settings.tags, TagSource::Replace(BTreeMap::new()));
     assert_eq!((settings.acl, settings.encryption), (AclSource::Copy, Encryption::S3));
     assert_eq!(settings.lock, LockSource::Copy);
-    let required = [Requirement::Acl, Requirement::Lock, Requirement::Metadata, Requirement::Etag];
+    let required = [
+        Requirement::Acl,
+        Requirement::Lock,
+        Requirement::Metadata,
+        Requirement::Etag,
+        Requirement::Redirect,
+    ];
     assert_eq!(settings.require, required);
     for (given, meant) in [
         (
@@ -347,7 +353,10 @@ fn unfit_settings_are_problems() {
         ("part_size: 6GiB", "part_size cannot be \"6GiB\"; expected a size of 5MiB to 5GiB"),
         ("restore: { tier: bulk }", "restore.days is missing; expected how many days"),
         ("restore: { days: 0 }", "restore.days cannot be \"0\""),
-        ("require: [acls]", "require[0] cannot be \"acls\"; expected acl, tags, lock, metadata or etag"),
+        (
+            "require: [acls]",
+            "require[0] cannot be \"acls\"; expected acl, tags, lock, metadata, etag or redirect",
+        ),
         (
             "bypass_governance_retention: true",
             "bypass_governance_retention is for move: a copy deletes nothing",

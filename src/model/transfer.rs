@@ -225,6 +225,8 @@ pub enum Requirement {
     Metadata,
     /// ETags that stay the same.
     Etag,
+    /// The redirect of a website, which no server copies by itself: each version is asked for it.
+    Redirect,
 }
 
 /// Everything about a copy but the bucket it goes to. Two rules that agree in all of it share an action.

@@ -9,12 +9,8 @@ use serde::Serialize;
 use crate::checkpoint::{CheckpointError, Counter, FailureRow, RunFiles, Sample, Snapshot, Totals};
 use crate::model::{Kind, Outcome, RuleId};
 
-/// What AWS asks for a thousand LIST requests, in US dollars, in its cheapest regions. Deleting is
-/// free there.
-const LIST_USD_PER_THOUSAND: f64 = 0.005;
-/// What AWS asks for a thousand COPY, PUT and multipart requests to S3 Standard, in US dollars, in its
-/// cheapest regions.
-const COPY_USD_PER_THOUSAND: f64 = 0.005;
+use super::transfers::{TransferFigures, TransferRule, WRITE_USD_PER_THOUSAND, cost};
+
 /// The note of the checkpoint that tells what each rule does: a JSON array of `keep`, `delete`, `move` and
 /// `copy`, in the order of the rules. Runs without it delete.
 pub const RULE_ACTIONS_NOTE: &str = "rule-actions";
@@ -151,8 +147,19 @@ pub struct FailureLine {
     pub at: String,
 }
 
+/// The ceilings of a job, where it has any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ceilings {
+    /// Versions deleted and written in a second.
+    pub versions_per_second: Option<u32>,
+    /// Requests of any kind in a second.
+    pub requests_per_second: Option<u32>,
+    /// Bytes that pass through this program in a second.
+    pub bytes_per_second: Option<u64>,
+}
+
 /// What carrying a plan out will take.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct PlanFigures {
     /// DeleteObjects requests at least.
     pub delete_requests: u64,
@@ -164,8 +171,10 @@ pub struct PlanFigures {
     pub seconds_at_limits: f64,
     /// What AWS asks for the LIST requests. Other providers have other prices.
     pub list_cost_usd: f64,
-    /// What AWS asks for the requests that write copies, without storage and traffic.
+    /// What AWS asks for the requests of copies and moves at least, without storage and traffic.
     pub copy_cost_usd: f64,
+    /// Each rule that copies or moves, with all its requests and with what its copies keep.
+    pub transfers: Vec<TransferFigures>,
 }
 
 /// What the rules of one action come to together.
@@ -240,28 +249,33 @@ impl Summary {
     }
 
     /// What carrying the plan out will take, under the job's ceilings.
-    pub fn plan_figures(
-        &self,
-        versions_per_second: Option<u32>,
-        requests_per_second: Option<u32>,
-    ) -> PlanFigures {
+    pub fn plan_figures(&self, ceilings: Ceilings, transfers: &[TransferRule]) -> PlanFigures {
+        let transfers: Vec<TransferFigures> = transfers
+            .iter()
+            .filter_map(|transfer| {
+                let rule = self.rules.iter().find(|rule| rule.name == transfer.rule)?;
+                Some(transfer.figures(rule.planned, rule.keys, rule.bytes))
+            })
+            .collect();
         let deletes = self.of_action("delete").planned + self.of_action("move").planned;
         let copy_requests = self.of_action("copy").planned + self.of_action("move").planned;
         let delete_requests = deletes.div_ceil(VERSIONS_PER_REQUEST);
         let list_requests = self.requests.get("list_pages").copied().unwrap_or(0);
+        let of_deletes = self.of_action("delete").planned.div_ceil(VERSIONS_PER_REQUEST);
+        let requests = of_deletes + transfers.iter().map(TransferFigures::requests).sum::<u64>();
+        let through = transfers.iter().map(|transfer| transfer.bytes_through).sum();
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-        let seconds =
-            |amount: u64, rate: Option<u32>| rate.map_or(0.0, |rate| amount as f64 / f64::from(rate));
-        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-        let cost = |requests: u64, usd_per_thousand: f64| requests as f64 * usd_per_thousand / 1000.0;
+        let seconds = |amount: u64, rate: Option<u64>| rate.map_or(0.0, |rate| amount as f64 / rate as f64);
         PlanFigures {
             delete_requests,
             copy_requests,
             list_requests,
-            seconds_at_limits: seconds(deletes + copy_requests, versions_per_second)
-                .max(seconds(delete_requests + copy_requests, requests_per_second)),
-            list_cost_usd: cost(list_requests, LIST_USD_PER_THOUSAND),
-            copy_cost_usd: cost(copy_requests, COPY_USD_PER_THOUSAND),
+            seconds_at_limits: seconds(deletes + copy_requests, ceilings.versions_per_second.map(u64::from))
+                .max(seconds(requests, ceilings.requests_per_second.map(u64::from)))
+                .max(seconds(through, ceilings.bytes_per_second)),
+            list_cost_usd: cost(list_requests, WRITE_USD_PER_THOUSAND),
+            copy_cost_usd: transfers.iter().map(|transfer| transfer.cost_usd).sum(),
+            transfers,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::summary::{FailureLine, PlanFigures, Summary};
+use super::transfers::transfer_text;
 use super::units::{bytes, count, duration};
 
 fn table(rows: &[Vec<String>]) -> String {
@@ -169,11 +170,15 @@ pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
         "  cost      {:.4} USD for the listing at AWS's price of 0.005 USD per 1,000 LIST requests; deleting is free there\n",
         figures.list_cost_usd
     );
-    if figures.copy_requests > 0 {
+    if !figures.transfers.is_empty() {
         text += &format!(
-            "            {:.4} USD for the copies at 0.005 USD per 1,000 COPY requests; without storage, traffic and parts\n",
+            "            {:.4} USD for the copies at 0.005 USD per 1,000 PUT, COPY and LIST and 0.0004 per 1,000 GET \
+             requests; without storage, traffic and parts\n",
             figures.copy_cost_usd
         );
+    }
+    for transfer in &figures.transfers {
+        text += &transfer_text(transfer);
     }
     text
 }

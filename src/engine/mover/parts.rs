@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::checkpoint::{Step, StepState};
-use crate::model::Requirement;
+use crate::model::{CopySettings, Requirement};
 use crate::pace::Load;
 use crate::s3::{Operation, Part, PartWritten, S3Error};
 
@@ -21,6 +21,8 @@ const PARTS_MAX: u64 = 10_000;
 /// Size of a part copied by the server, where nobody asks for another.
 const PART_BYTES: u64 = 512 << 20;
 const MIB: u64 = 1 << 20;
+/// What one request copies at most.
+const COPY_BYTES_MAX: u64 = 5 << 30;
 /// Parts of one version under way at a time.
 const PARTS_AT_ONCE: usize = 8;
 
@@ -36,6 +38,14 @@ pub(super) fn part_bytes(size: u64, wanted: u64) -> u64 {
     wanted.max(size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB)
 }
 
+/// Whether the server copies a version of this size and ETag in parts.
+fn in_parts(size: u64, etag: &str, settings: &CopySettings) -> bool {
+    if !settings.require.contains(&Requirement::Etag) {
+        return size > settings.multipart_above_bytes;
+    }
+    parts_of_etag(etag).is_some() || size > COPY_BYTES_MAX
+}
+
 /// How many parts an ETag of the form `md5-N` speaks of.
 pub(super) fn parts_of_etag(etag: &str) -> Option<u32> {
     let (sum, count) = history::bare(etag).rsplit_once('-')?;
@@ -46,10 +56,27 @@ pub(super) fn parts_of_etag(etag: &str) -> Option<u32> {
 }
 
 impl Chain {
-    /// Whether a version that one call could copy goes in parts, so that its ETag stays.
-    pub(super) fn keeps_layout(&self, step: usize) -> Result<bool, Halt> {
-        let wants_etag = self.transfer()?.settings.require.contains(&Requirement::Etag);
-        Ok(wants_etag && parts_of_etag(self.wanted(step).etag).is_some())
+    /// Whether the server copies a version in parts. Where ETags must stay, its own ETag decides.
+    pub(super) fn goes_in_parts(&self, step: usize, settings: &CopySettings) -> bool {
+        let etag = self.wanted(step).etag;
+        in_parts(self.item(step).size, etag, settings)
+    }
+
+    /// Where ETags must stay, a copy with another one is none.
+    pub(super) fn check_etag(&self, step: usize, written: &Written) -> Result<(), Halt> {
+        let (ours, theirs) = (history::bare(self.wanted(step).etag), history::bare(&written.etag));
+        if ours == theirs || !self.wants_etag()? {
+            return Ok(());
+        }
+        Err(Halt::failed(
+            "EtagDiffers",
+            format!("the job requires ETags to stay, and the copy of {ours} has {theirs}"),
+        ))
+    }
+
+    /// Whether the job requires ETags to stay.
+    pub(super) fn wants_etag(&self) -> Result<bool, Halt> {
+        Ok(self.transfer()?.settings.require.contains(&Requirement::Etag))
     }
 
     /// Copies a version by UploadPartCopy.
@@ -249,6 +276,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn where_etags_must_stay_they_decide_what_goes_in_parts() {
+        let text = "version: 1\nname: n\nbucket: { name: src }\nrules:\n\
+            - { name: r, match: { suffix: c }, action: { copy: { bucket: dst, multipart_above: 5MiB } } }\n";
+        let job = crate::job::load(text, "job.yaml", &|_| None).unwrap();
+        let free = job.actions[0].transfer().unwrap().settings.clone();
+        let bound = CopySettings { require: vec![Requirement::Etag], ..free.clone() };
+        let (one, two) = ("\"0123456789abcdef0123456789abcdef\"", "\"0123456789abcdef0123456789abcdef-2\"");
+        for (size, etag, freely, bound_to) in [
+            (5 * MIB, one, false, false),
+            (5 * MIB + 1, one, true, false),
+            (5 * MIB, two, false, true),
+            (COPY_BYTES_MAX + 1, one, true, true),
+        ] {
+            let found = (in_parts(size, etag, &free), in_parts(size, etag, &bound));
+            assert_eq!(found, (freely, bound_to), "{size} {etag}");
+        }
+    }
 
     #[test]
     fn an_etag_tells_how_many_parts_there_were() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{AclSource, Class, Kind, LockSource, TagSource};
+use crate::model::{AclSource, Class, Kind, LockSource, Requirement, TagSource};
 use crate::pace::Load;
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Expect, Operation, Origin, RestoreAnswer, RestoreState, S3Error, Written as Answer};
@@ -35,15 +35,16 @@ impl Chain {
         if self.item(step).kind == Kind::DeleteMarker {
             return self.send(step, Sending::Marker).await;
         }
-        let size = self.item(step).size;
         let settings = &self.transfer()?.settings;
         if self.side.streams {
             return self.stream(step).await;
         }
-        if size > settings.multipart_above_bytes || self.keeps_layout(step)? {
+        if self.goes_in_parts(step, settings) {
             return self.copy_by_parts(step).await;
         }
-        let needs_head = settings.lock == LockSource::Copy;
+        // Metadata and tags come along by themselves; these do not.
+        let needs_head =
+            settings.lock == LockSource::Copy || settings.require.contains(&Requirement::Redirect);
         let facts = if needs_head { self.facts(step, false).await? } else { SourceFacts::default() };
         let given = self.given(step, &facts, true)?;
         let written = self.send(step, Sending::Copy(&given)).await?;
@@ -255,6 +256,7 @@ impl Chain {
             return Ok(written);
         }
         self.compare(step, &written, is_proven).await?;
+        self.check_etag(step, &written)?;
         if self.transfer()?.settings.acl == AclSource::Copy {
             let (item, source, caller) = (self.item(step), &self.ctx.caller, self.destination());
             let acl = source

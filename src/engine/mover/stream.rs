@@ -13,12 +13,13 @@ use crate::s3::{Operation, Part, PartWritten, S3Error};
 use super::attributes::{Given, SourceFacts};
 use super::chain::{Chain, Halt};
 use super::history::{self, Written};
-use super::parts::{kept, layout, part_bytes};
+use super::parts::{kept, layout, part_bytes, parts_of_etag};
 use super::step::Sending;
 
 /// Versions up to this size travel in one piece, and parts have it where nobody asks for another.
 const PIECE_BYTES: u64 = 16 << 20;
-/// A part of the source's layout that is larger than this is not held in memory for the ETag's sake.
+/// A part of the source's layout, or a version of one piece, that is larger than this is not held in memory
+/// for the ETag's sake.
 const LAYOUT_PART_BYTES_MAX: u64 = 128 << 20;
 /// Parts of one version that are written at a time, while the next is read.
 const PARTS_AT_ONCE: usize = 4;
@@ -35,9 +36,12 @@ impl Chain {
         };
         let source_layout = self.layout_of_source(step).await?;
         let size = self.item(step).size;
+        // In one piece the ETag of what came in one piece stays.
+        let keeps_whole = self.wants_etag()? && parts_of_etag(self.wanted(step).etag).is_none();
+        let piece_bytes = if keeps_whole { LAYOUT_PART_BYTES_MAX } else { PIECE_BYTES };
         match source_layout.filter(|bytes| *bytes <= LAYOUT_PART_BYTES_MAX) {
             Some(bytes) => self.stream_parts(step, &facts, &given, bytes).await,
-            None if size <= PIECE_BYTES => self.stream_whole(step, &facts, &given).await,
+            None if size <= piece_bytes => self.stream_whole(step, &facts, &given).await,
             None => {
                 let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PIECE_BYTES);
                 // More than one request reads, and more than the memory has room for, helps nobody.

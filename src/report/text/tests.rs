@@ -1,5 +1,16 @@
 use super::*;
-use crate::report::RuleSummary;
+use crate::report::fidelity::tests::settings;
+use crate::report::{Ceilings, RuleSummary, TransferRule};
+
+fn transfers() -> Vec<TransferRule> {
+    let rule =
+        |name: &str, moves| TransferRule { rule: name.into(), moves, streams: false, settings: settings() };
+    vec![rule("archive", true), rule("mirror", false)]
+}
+
+fn ceilings(versions: Option<u32>, requests: Option<u32>) -> Ceilings {
+    Ceilings { versions_per_second: versions, requests_per_second: requests, bytes_per_second: None }
+}
 
 fn rule(name: &str, action: &str, planned: u64, done: u64) -> RuleSummary {
     RuleSummary {
@@ -66,14 +77,14 @@ fn mixed() -> Summary {
 fn a_run_that_only_deletes_says_so() {
     let summary = summary(vec![rule("legal", "keep", 0, 0), rule("old", "delete", 1500, 1400)]);
     let text = summary_text(&summary);
-    assert!(text.contains("\n  deleted  1,400 (1.4 MiB freed)\n"), "{text}");
+    assert!(text.contains("\n  deleted  1,400 (1.37 MiB freed)\n"), "{text}");
     assert!(text.contains("rule   planned  deleted  gone"), "{text}");
     assert!(!text.contains("copied") && !text.contains("moved"), "{text}");
-    let figures = summary.plan_figures(Some(100), None);
+    let figures = summary.plan_figures(ceilings(Some(100), None), &[]);
     assert_eq!((figures.delete_requests, figures.copy_requests, figures.copy_cost_usd), (2, 0, 0.0));
     let plan = plan_text(&summary, &figures);
     assert!(
-        plan.starts_with("plan R of job j: 1,500 of 5,000 listed versions would be deleted, 1.5 MiB\n"),
+        plan.starts_with("plan R of job j: 1,500 of 5,000 listed versions would be deleted, 1.46 MiB\n"),
         "{plan}"
     );
     assert!(plan.contains("  requests  2 to delete, 5 made to list\n"), "{plan}");
@@ -82,7 +93,7 @@ fn a_run_that_only_deletes_says_so() {
 #[test]
 fn what_is_copied_or_moved_is_not_called_deleted() {
     let text = summary_text(&mixed());
-    for line in ["deleted  1,400 (1.4 MiB)", "moved    650 (650.0 KiB)", "copied   250 (250.0 KiB)"] {
+    for line in ["deleted  1,400 (1.37 MiB)", "moved    650 (650.00 KiB)", "copied   250 (250.00 KiB)"] {
         assert!(text.contains(&format!("\n  {line}\n")), "{text}");
     }
     let row = text.lines().find(|line| line.contains("mirror")).unwrap();
@@ -94,19 +105,26 @@ fn what_is_copied_or_moved_is_not_called_deleted() {
 
 #[test]
 fn a_plan_has_figures_for_each_kind() {
-    let figures = mixed().plan_figures(None, Some(100));
+    let figures = mixed().plan_figures(ceilings(None, Some(100)), &transfers());
     assert_eq!((figures.delete_requests, figures.copy_requests), (3, 1000));
-    assert!((figures.seconds_at_limits - 10.03).abs() < 1e-9, "{figures:?}");
-    assert!((figures.copy_cost_usd - 0.005).abs() < 1e-9, "{figures:?}");
+    // 2 to delete; of the 1,000 versions a write each and two looks at each of as many keys; 1 to delete.
+    assert!((figures.seconds_at_limits - 30.03).abs() < 1e-9, "{figures:?}");
+    assert!((figures.copy_cost_usd - 0.015).abs() < 1e-9, "{figures:?}");
+    let bytes = Ceilings { bytes_per_second: Some(1024), ..Ceilings::default() };
+    let streamed = TransferRule { streams: true, ..transfers().remove(1) };
+    let slow = mixed().plan_figures(bytes, &[streamed]);
+    assert!((slow.seconds_at_limits - 300.0).abs() < 1e-9, "{slow:?}");
     let plan = plan_text(&mixed(), &figures);
-    let head = "plan R of job j: 2,500 of 5,000 listed versions are selected, 2.4 MiB\n  \
-                1,500 would be deleted, 1.5 MiB\n  700 would be moved, 700.0 KiB\n  300 would be copied, 300.0 KiB\n";
+    let head = "plan R of job j: 2,500 of 5,000 listed versions are selected, 2.44 MiB\n  \
+                1,500 would be deleted, 1.46 MiB\n  700 would be moved, 700.00 KiB\n  300 would be copied, 300.00 KiB\n";
     assert!(plan.starts_with(head), "{plan}");
     assert!(plan.contains("  requests  1,000 to copy at least, 3 to delete, 5 made to list\n"), "{plan}");
+    assert!(plan.contains("\n  archive moves 700 versions of 700 keys, "), "{plan}");
+    assert!(plan.contains("\n    lost: access control list (say acl: copy to keep it)\n"), "{plan}");
     let copies = summary(vec![rule("mirror", "copy", 3, 0)]);
-    let plan = plan_text(&copies, &copies.plan_figures(None, None));
+    let plan = plan_text(&copies, &copies.plan_figures(Ceilings::default(), &transfers()));
     assert!(
-        plan.starts_with("plan R of job j: 3 of 5,000 listed versions would be copied, 3.0 KiB\n"),
+        plan.starts_with("plan R of job j: 3 of 5,000 listed versions would be copied, 3.00 KiB\n"),
         "{plan}"
     );
 }
