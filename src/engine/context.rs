@@ -90,7 +90,12 @@ impl Context {
 
     /// A call failed in all its attempts: ends the run where that has lasted too long.
     pub(super) fn check_outage(&self, error: &S3Error) {
-        let silent_for = self.caller.silent_for();
+        self.check_outage_beside(error, Duration::MAX);
+    }
+
+    /// The same, where another server is asked too, and has been silent for so long.
+    pub(super) fn check_outage_beside(&self, error: &S3Error, other_silent_for: Duration) {
+        let silent_for = self.caller.silent_for().min(other_silent_for);
         if silent_for >= OUTAGE_MAX {
             self.stop.drain(Ending::Interrupted(format!(
                 "no request has succeeded for {} minutes, last error: {error}",

@@ -13,6 +13,7 @@ use crate::s3::{ListVersions, Operation, S3Error};
 use super::super::caller::Caller;
 use super::super::context::{Context, locked};
 use super::history::{self, Place, Wanted, Written};
+use super::parts::abort_upload;
 use super::side::Side;
 use super::{Known, transfer_of};
 
@@ -27,10 +28,17 @@ pub(super) enum ChainEnd {
     Whole(Vec<Copied>),
     /// It cannot be completed: the item at this place failed for good. What was copied before is told.
     Broken { at: usize, failure: Failure, request_id: Option<Arc<str>>, copied: Vec<(usize, Copied)> },
-    /// Versions at these places are archived; nothing was copied.
+    /// Versions at these places are archived.
     Parked(Vec<usize>),
-    /// It is to be gone on with later.
-    Again { code: Box<str>, message: Box<str>, retry_after: Option<Duration> },
+    /// It is to be gone on with later; what was copied before, and the upload that was begun, in case it
+    /// is given up.
+    Again {
+        code: Box<str>,
+        message: Box<str>,
+        retry_after: Option<Duration>,
+        copied: Vec<(usize, Copied)>,
+        upload: Option<(Key, Box<str>)>,
+    },
     /// Nothing is to be done now.
     Untouched,
 }
@@ -42,13 +50,17 @@ pub(super) enum Halt {
     Failed(Failure, Option<Arc<str>>),
     /// To be tried again later.
     Again(Box<str>, Box<str>, Option<Duration>),
-    /// The version is archived.
-    NeedsRestore,
+    /// The versions of these steps are archived.
+    NeedsRestore(Vec<usize>),
     /// The run stops, or the checkpoint refused.
     Stopped,
 }
 
 impl Halt {
+    pub(super) fn source_changed() -> Self {
+        Self::failed("SourceChanged", "the source is not what it was when it was listed")
+    }
+
     pub(super) fn failed(code: &str, message: impl Into<Box<str>>) -> Self {
         Self::Failed(Failure { code: code.into(), message: message.into() }, None)
     }
@@ -153,13 +165,24 @@ impl Chain {
             }
             Err(halt) => halt,
         };
+        if matches!(halt, Halt::Failed(..) | Halt::NeedsRestore(_))
+            && let Some((upload, _)) = &self.upload
+        {
+            abort_upload(self.destination(), &self.target, upload).await;
+        }
         match halt {
             Halt::Failed(failure, request_id) => {
                 let at = self.places.end - 1 - self.done.len().min(self.len() - 1);
                 ChainEnd::Broken { at, failure, request_id, copied: self.copies() }
             }
-            Halt::Again(code, message, retry_after) => ChainEnd::Again { code, message, retry_after },
-            Halt::NeedsRestore => ChainEnd::Parked(vec![self.places.end - 1 - self.done.len()]),
+            Halt::Again(code, message, retry_after) => {
+                let copied = self.copies();
+                let upload = self.upload.map(|(upload, _)| (self.target, upload));
+                ChainEnd::Again { code, message, retry_after, copied, upload }
+            }
+            Halt::NeedsRestore(steps) => {
+                ChainEnd::Parked(steps.into_iter().map(|step| self.places.end - 1 - step).collect())
+            }
             Halt::Stopped => ChainEnd::Untouched,
         }
     }
@@ -202,10 +225,6 @@ impl Chain {
             newest: newest.as_ref().map(|version| version.id.clone()),
         };
         let mut adopted = Vec::new();
-        if in_place || self.transfer()?.settings.if_exists == IfExists::Append {
-            self.base_etag =
-                newest.as_ref().and_then(|newest| newest.etag.as_ref()).map(|etag| etag.as_str().into());
-        }
         match (&newest, self.transfer()?.settings.if_exists) {
             (None, _) => {}
             (Some(newest), _) if in_place => {
@@ -235,6 +254,7 @@ impl Chain {
         }
         self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
         self.base = Some(base);
+        self.note_base_etag(&listed)?;
         for written in adopted {
             self.commit_step(written).await?;
         }
@@ -269,9 +289,15 @@ impl Chain {
             return Ok(());
         }
         if self.is_resumed && self.is_ambiguous() {
-            tokio::time::sleep(LATE_ATTEMPT).await;
+            self.pause(LATE_ATTEMPT).await;
         }
-        if let Some(written) = self.applied(self.done.len()).await? {
+        let listed = self.look().await?;
+        self.take_up_adoption(&listed).await?;
+        if self.done.len() == self.len() {
+            return Ok(());
+        }
+        self.note_base_etag(&listed)?;
+        if let Some(written) = self.applied_in(self.done.len(), &listed)? {
             let step = self.done.len();
             if self.upload.is_some() {
                 let facts = self.facts(step, true).await?;
@@ -279,6 +305,39 @@ impl Chain {
             }
             let written = self.finish(step, written, false).await?;
             self.commit_step(written).await?;
+        }
+        Ok(())
+    }
+
+    /// A history that was there already, of which a former process had not noted every copy.
+    async fn take_up_adoption(&mut self, listed: &[Sequenced]) -> Result<(), Halt> {
+        let is_above_base = |below: Option<&Sequenced>| {
+            below.map(|entry| &entry.version.id) == self.base.as_ref().and_then(|base| base.newest.as_ref())
+        };
+        if self.transfer()?.settings.if_exists != IfExists::SkipSame || !is_above_base(listed.get(self.len()))
+        {
+            return Ok(());
+        }
+        let Some(adopted) = self.same_history(listed).filter(|adopted| adopted.starts_with(&self.done))
+        else {
+            return Ok(());
+        };
+        // A single one more is taken up as any step, with what belongs to it.
+        if adopted.len() < self.done.len() + 2 {
+            return Ok(());
+        }
+        for written in adopted.into_iter().skip(self.done.len()) {
+            self.commit_step(written).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the ETag that the first step must find.
+    fn note_base_etag(&mut self, listed: &[Sequenced]) -> Result<(), Halt> {
+        if self.is_in_place()? || self.transfer()?.settings.if_exists == IfExists::Append {
+            let newest = self.base.as_ref().and_then(|base| base.newest.as_ref());
+            let entry = listed.iter().map(|entry| &entry.version).find(|entry| Some(&entry.id) == newest);
+            self.base_etag = entry.and_then(|entry| entry.etag.as_ref()).map(|etag| etag.as_str().into());
         }
         Ok(())
     }
@@ -295,8 +354,12 @@ impl Chain {
     /// Looks whether a step was carried out.
     pub(super) async fn applied(&self, step: usize) -> Result<Option<Written>, Halt> {
         let listed = self.look().await?;
+        self.applied_in(step, &listed)
+    }
+
+    fn applied_in(&self, step: usize, listed: &[Sequenced]) -> Result<Option<Written>, Halt> {
         let Some(base) = &self.base else { return Err(Halt::Stopped) };
-        match history::place(base, &self.done, Some(self.wanted(step)), &listed) {
+        match history::place(base, &self.done, Some(self.wanted(step)), listed) {
             Place::Open => Ok(None),
             Place::Applied(written) => Ok(Some(written)),
             Place::Foreign(why) => Err(Halt::failed("DestinationConflict", why)),

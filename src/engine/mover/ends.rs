@@ -12,10 +12,13 @@ use super::super::context::Context;
 use super::super::settle::{Patience, Settled};
 use super::super::worker;
 use super::chain::ChainEnd;
+use super::parts::abort_upload;
+use super::side::Side;
 
 /// Settles what became of the chains of a batch.
 pub(super) async fn commit(
     ctx: &Context,
+    side: &Side,
     batch: &Batch,
     removes_source: bool,
     ends: Vec<(Range<usize>, ChainEnd)>,
@@ -25,8 +28,31 @@ pub(super) async fn commit(
         give_up_after: ctx.job.retry.give_up_after,
         rest: std::time::Duration::ZERO,
     };
-    let settled = settle(batch, removes_source, ends, patience, &mut || ctx.caller.chance());
+    let next = next_turn(batch, &ends, patience, &mut || ctx.caller.chance());
+    if next == Durable::GiveUp {
+        for (_, end) in &ends {
+            if let ChainEnd::Again { upload: Some((key, upload)), .. } = end {
+                abort_upload(side.caller(ctx), key, upload).await;
+            }
+        }
+    }
+    let settled = settle(batch, removes_source, ends, patience, next);
     worker::commit(ctx, batch.id, settled).await;
+}
+
+/// When the chains that did not come to an end have their next turn.
+fn next_turn(
+    batch: &Batch,
+    ends: &[(Range<usize>, ChainEnd)],
+    patience: Patience,
+    chance: Chance<'_>,
+) -> Durable {
+    let wish = ends.iter().filter_map(|(_, end)| match end {
+        ChainEnd::Again { retry_after, .. } => *retry_after,
+        _ => None,
+    });
+    let (now, first_attempt) = (patience.now, batch.first_attempt.unwrap_or(patience.now));
+    retry::durable(batch.attempts + 1, first_attempt, now, patience.give_up_after, wish.max(), chance)
 }
 
 /// Judges every item of a chain batch.
@@ -35,16 +61,10 @@ pub(super) fn settle(
     removes_source: bool,
     mut ends: Vec<(Range<usize>, ChainEnd)>,
     patience: Patience,
-    chance: Chance<'_>,
+    next: Durable,
 ) -> Settled {
     let attempt = batch.attempts + 1;
     let first_attempt = batch.first_attempt.unwrap_or(patience.now);
-    let wish = ends.iter().filter_map(|(_, end)| match end {
-        ChainEnd::Again { retry_after, .. } => *retry_after,
-        _ => None,
-    });
-    let next =
-        retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
     // What may have been sent comes first in what remains: a budget counts from there.
     ends.sort_by_key(|(_, end)| !matches!(end, ChainEnd::Again { .. }));
     let mut book = Book { batch, attempt, settled: Settled::of(batch.id, patience.now) };
@@ -69,15 +89,15 @@ pub(super) fn settle(
                     book.record(at, Outcome::Skipped(reason), None, None);
                 }
             }
-            ChainEnd::Again { code, message, .. } => match next {
+            ChainEnd::Again { code, message, copied, .. } => match next {
                 Durable::GiveUp => {
                     let message = format!(
                         "given up after {} s; last error: {code} {message}",
                         patience.give_up_after.as_secs()
                     );
                     let failure = Failure { code: "GaveUp".into(), message: message.trim_end().into() };
-                    let oldest = places.end - 1;
-                    book.broken(places, oldest, failure, None, Vec::new());
+                    let at = places.end - 1 - copied.len().min(places.len() - 1);
+                    book.broken(places, at, failure, None, copied);
                 }
                 Durable::NotBefore(not_before) => {
                     book.settled.settlement.retry = Some(Retry { not_before, first_attempt });

@@ -40,7 +40,9 @@ fn copied(at: usize) -> Copied {
 fn settled(batch: &Batch, removes_source: bool, ends: [ChainEnd; 2]) -> Settled {
     let [a, b] = ends;
     let patience = Patience { now: NOW, give_up_after: GIVE_UP_AFTER, rest: Duration::ZERO };
-    settle(batch, removes_source, vec![(0..3, a), (3..5, b)], patience, &mut || 1.0)
+    let ends = vec![(0..3, a), (3..5, b)];
+    let next = next_turn(batch, &ends, patience, &mut || 1.0);
+    settle(batch, removes_source, ends, patience, next)
 }
 
 /// What became of each place, in words.
@@ -79,7 +81,13 @@ fn whole(places: Range<usize>) -> ChainEnd {
 }
 
 fn again() -> ChainEnd {
-    ChainEnd::Again { code: "InternalError".into(), message: "".into(), retry_after: None }
+    ChainEnd::Again {
+        code: "InternalError".into(),
+        message: "".into(),
+        retry_after: None,
+        copied: Vec::new(),
+        upload: None,
+    }
 }
 
 #[test]
