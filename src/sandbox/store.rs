@@ -465,14 +465,6 @@ impl Store {
         Ok(read(&*self.bucket(bucket)?).count())
     }
 
-    /// Number of multipart uploads in a bucket that are neither completed nor aborted.
-    ///
-    /// # Errors
-    /// [`NoSuchBucket`].
-    pub fn uploads_under_way(&self, bucket: &str) -> Result<usize, NoSuchBucket> {
-        Ok(read(&*self.bucket(bucket)?).uploads.in_order().len())
-    }
-
     /// The versioning status of a bucket.
     ///
     /// # Errors
