@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use s3sweep::model::{Key, Kind, Version};
-use s3sweep::sandbox::{Config, Effect, Faults, Seed};
+use s3sweep::sandbox::{Config, Effect, Faults, Seed, SeedItem};
 
 use super::{BUCKET, World, mixed};
 
@@ -42,10 +42,49 @@ pub fn there(world: &World, bucket: &str) -> Vec<Version> {
 }
 
 pub fn transfer(world: &World, action: &str, more: &str) -> PathBuf {
+    transfer_where(world, action, "any", &format!("retry: {{ give_up_after: 1h }}\n{more}"))
+}
+
+/// The same, with a state to select and without settings of its own.
+pub fn transfer_where(world: &World, action: &str, state: &str, more: &str) -> PathBuf {
     world.job(&format!(
-        "confirm: false\nretry: {{ give_up_after: 1h }}\n{more}\nrules:\n- {{ name: all, match: {{ state: any }}, \
-         action: {action} }}\n"
+        "confirm: false\n{more}\nrules:\n- {{ name: all, match: {{ state: {state} }}, action: {action} }}\n"
     ))
+}
+
+/// Entries that are named one by one, and an empty bucket beside them.
+pub fn world_with(items: Vec<SeedItem>, faults: Faults) -> World {
+    let source = Seed { items, real_etags: true, ..empty(BUCKET) };
+    World::with(Config { seeds: vec![source, empty(DESTINATION)], faults, ..Config::default() })
+}
+
+pub fn item(key: &str, age_secs: f64, size_bytes: u64, part_bytes: u64) -> SeedItem {
+    SeedItem { key: key.into(), age_secs, size_bytes, part_bytes, ..SeedItem::default() }
+}
+
+pub fn marker(key: &str, age_secs: f64) -> SeedItem {
+    SeedItem { key: key.into(), age_secs, delete_marker: true, ..SeedItem::default() }
+}
+
+/// The data of every version of every key, oldest first, in a form that can be compared between servers.
+pub fn contents(world: &World, bucket: &str) -> BTreeMap<Key, Vec<Option<String>>> {
+    let mut by_key: BTreeMap<Key, Vec<Option<String>>> = BTreeMap::new();
+    for entry in there(world, bucket).iter().rev() {
+        let details = world.sandbox.store().details(bucket, entry.key.clone(), &entry.id);
+        by_key.entry(entry.key.clone()).or_default().push(details.map(|details| details.data));
+    }
+    by_key
+}
+
+/// The codes of all lines of the audit that failed.
+pub fn failures(world: &World) -> Vec<String> {
+    let failed = |line: &s3sweep::report::AuditLine<'_>| line.outcome == "failed";
+    world
+        .audit()
+        .iter()
+        .filter(|line| failed(line))
+        .map(|line| line.code.clone().unwrap().into_owned())
+        .collect()
 }
 
 pub const MOVE: &str = "{ move: { bucket: destination } }";
