@@ -277,10 +277,7 @@ impl Chain {
 
     /// Whether source and destination are one key of one bucket.
     pub(super) fn is_in_place(&self) -> Result<bool, Halt> {
-        let transfer = self.transfer()?;
-        Ok(transfer.settings.key.is_identity()
-            && transfer.to.name == self.ctx.job.bucket.name
-            && transfer.to.endpoint == self.ctx.job.bucket.endpoint)
+        Ok(self.transfer()?.is_in_place(&self.ctx.job.bucket))
     }
 
     /// Finds out what became of the step that was under way when the chain was left.
