@@ -112,7 +112,8 @@ fn the_current_version_changes_its_class_in_place() {
         ("copy", vec![(6, "STANDARD_IA"), (6, "STANDARD"), (5, "STANDARD")]),
     ] {
         let world = world_with(vec![item("k", 300.0, 5, 0), item("k", 200.0, 6, 0)], Faults::default());
-        let job = transfer_where(&world, &format!("{{ {word}: {{ {TO_IA} }} }}"), "current", "");
+        let action = format!("{{ {word}: {{ {TO_IA} }} }}");
+        let job = transfer_where(&world, &action, "current", "allow_promotion: true");
         world.run(&job).expect(0);
         let wanted: Vec<_> = wanted.into_iter().map(|(size, class)| (size, class.to_owned())).collect();
         assert_eq!(classes(&world), wanted, "{word}");
@@ -129,7 +130,7 @@ fn a_version_written_meanwhile_is_not_hidden_by_a_copy_in_place() {
         world.call(&["plan", job]).expect(0);
         let write = || {
             let now = world.sandbox.now();
-            world.sandbox.store().put(BUCKET, "k", 5, now).unwrap()
+            world.sandbox.store().put(BUCKET, "k", 9, now).unwrap()
         };
         let newest = if is_late {
             world.sandbox.set_faults(slow(Operation::CopyObject, 800));
@@ -278,7 +279,12 @@ fn a_history_beyond_the_budget_is_named() {
 
 #[test]
 fn a_deadline_ends_a_move_and_the_next_run_goes_on() {
-    let world = world_of(40, slow(Operation::CopyObject, 120));
+    // Nothing in them that has to be waited for when it is taken up: no markers, no neighbours alike.
+    let items = (0..60).flat_map(|n| {
+        let key = format!("k{n:02}");
+        [item(&key, 300.0, 500 + n, 0), item(&key, 200.0, 600 + n, 0)]
+    });
+    let world = world_with(items.collect(), slow(Operation::CopyObject, 120));
     let before = world.entries();
     let job = transfer(&world, MOVE, "limits: { concurrency: 4 }\nbudget: { deadline: 1s }");
     let mut late = 0;

@@ -336,10 +336,10 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<Moved,
     }
     if settlement.remaining.is_empty() {
         store.totals.open_batches = store.totals.open_batches.saturating_sub(1);
-        if stored.phase == Phase::Elders {
-            // What was moved stands in the place of its chains already, under their number.
-            unblock(store, stored.range)?;
-        }
+    }
+    if stored.phase == Phase::Elders && (settlement.remaining.is_empty() || moved != Moved::default()) {
+        // What was moved stands in the place of its chains already, under their number.
+        unblock(store, stored.range)?;
     }
     for (counter, amount) in tallied(&settlement.records) {
         store.add(counter, amount);
