@@ -66,6 +66,21 @@ pub(super) fn claim(
     })
 }
 
+/// Makes batches that were never tried due like those that were, where they are ready.
+pub(super) fn bring_forward(store: &mut Store, ids: &[i64], now: Timestamp) -> Result<(), Fault> {
+    let sql = "UPDATE batch SET not_before_ms = ?2 WHERE id = ?1 AND state = 0 AND not_before_ms IS NULL \
+               RETURNING range_id";
+    for id in ids {
+        let range: Option<i64> =
+            store.connection.prepare_cached(sql)?.query_row(params![id, now], |row| row.get(0)).optional()?;
+        if let Some(range) = range {
+            add_fresh(store, range, -1);
+            store.touch();
+        }
+    }
+    Ok(())
+}
+
 /// Batches that are due for another try, the longest due first.
 fn take_due(
     store: &mut Store,
