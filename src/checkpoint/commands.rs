@@ -216,13 +216,9 @@ fn check_page(store: &Store, page: &PageCommit) -> Result<RangeBooks, Fault> {
         next_seq: range.next_seq,
         elder_tails: elders.map(|tail| tail.seq).collect(),
         done: range.done,
-        has_failures: old.has_failures,
         fresh: old.fresh + page.batches.iter().filter(|batch| !is_blocked(batch)).count() as u64,
         blocked: old.blocked + page.batches.iter().filter(|batch| is_blocked(batch)).count() as u64,
-        has_moved: old.has_moved,
-        pages_left: old.pages_left,
-        points: old.points,
-        turns: old.turns,
+        ..old.clone()
     })
 }
 
