@@ -5,114 +5,17 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use common::histories::{
+    COPY, DESTINATION, MOVE, check_audit, check_moved, empty, stories, there, transfer, world_of,
+};
 use common::{BUCKET, Ended, World, mixed, wait_until};
-use s3sweep::model::{Key, Kind, Version};
+use s3sweep::model::{Key, Kind};
 use s3sweep::sandbox::{
-    Config, Effect, FaultKind, Faults, LateErrors, Latency, Operation, Personality, RequestErrors, Resets,
+    Config, FaultKind, Faults, LateErrors, Latency, Operation, Personality, RequestErrors, Resets,
     ScriptedRequest, Seed, SeedItem, When,
 };
-
-const DESTINATION: &str = "destination";
-
-/// What a history tells, without what no copy can keep: oldest first, kind, bytes and ETag.
-type Story = Vec<(Kind, u64, String)>;
-
-fn etag(version: &Version) -> String {
-    version.etag.as_ref().map(|etag| etag.as_str().trim_matches('"').to_owned()).unwrap_or_default()
-}
-
-fn stories(entries: &[Version]) -> BTreeMap<Key, Story> {
-    let mut by_key: BTreeMap<Key, Story> = BTreeMap::new();
-    for entry in entries.iter().rev() {
-        by_key.entry(entry.key.clone()).or_default().push((entry.kind, entry.size, etag(entry)));
-    }
-    by_key
-}
-
-fn empty(bucket: &str) -> Seed {
-    Seed { bucket: bucket.into(), keys: 0, ..Seed::default() }
-}
-
-/// A bucket with everything in it, some neighbours alike, and an empty one beside it.
-fn world_of(keys: u64, faults: Faults) -> World {
-    let source = Seed { same_data_share: 0.3, storage_classes: vec!["STANDARD".into()], ..mixed(keys) };
-    World::with(Config { seeds: vec![source, empty(DESTINATION)], faults, ..Config::default() })
-}
-
-fn there(world: &World, bucket: &str) -> Vec<Version> {
-    world.sandbox.store().versions(bucket).unwrap()
-}
-
-fn transfer(world: &World, action: &str, more: &str) -> PathBuf {
-    world.job(&format!(
-        "confirm: false\nretry: {{ give_up_after: 1h }}\n{more}\nrules:\n- {{ name: all, match: {{ state: any }}, \
-         action: {action} }}\n"
-    ))
-}
-
-const MOVE: &str = "{ move: { bucket: destination } }";
-const COPY: &str = "{ copy: { bucket: destination } }";
-
-/// Everything stands at the destination as it stood at the source, key by key, and the audit says what
-/// became which version.
-#[track_caller]
-fn check_moved(world: &World, before: &[Version]) {
-    let after = there(world, DESTINATION);
-    assert_eq!(stories(&after), stories(before));
-    assert_eq!(world.entries(), [], "the source is empty");
-    check_audit(world, before, &after);
-    check_order_of_events(world, before);
-}
-
-/// One line for each version, and the mapping from source to destination is one to one and fits.
-#[track_caller]
-fn check_audit(world: &World, before: &[Version], after: &[Version]) {
-    let lines = world.audit();
-    assert_eq!(lines.len(), before.len(), "one line for each version");
-    let source: BTreeMap<_, _> = before
-        .iter()
-        .map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version))
-        .collect();
-    let copies: BTreeMap<_, _> = after
-        .iter()
-        .map(|version| ((version.key.clone(), version.id.as_str().to_owned()), version))
-        .collect();
-    let mut used = BTreeSet::new();
-    for line in &lines {
-        assert!(matches!(&*line.outcome, "done" | "gone"), "{line:?}");
-        let version = source[&(line.key_bytes().unwrap(), line.version_id.to_string())];
-        let copied = line.copied_to.as_ref().unwrap_or_else(|| panic!("no copy is named: {line:?}"));
-        let name = (copied.key_bytes().unwrap(), copied.version_id.to_string());
-        let copy = copies.get(&name).unwrap_or_else(|| panic!("{name:?} is not there"));
-        assert_eq!((copy.kind, copy.size, etag(copy)), (version.kind, version.size, etag(version)));
-        assert!(used.insert(name), "two versions became one: {line:?}");
-    }
-}
-
-/// No source version went before all copies of its key were there.
-#[track_caller]
-fn check_order_of_events(world: &World, before: &[Version]) {
-    let mut left: BTreeMap<Key, usize> = BTreeMap::new();
-    for version in before {
-        *left.entry(version.key.clone()).or_default() += 1;
-    }
-    for record in world.sandbox.oplog() {
-        match (record.bucket.as_str(), record.effect) {
-            (DESTINATION, Effect::Created | Effect::MarkerCreated) => {
-                let left = left.get_mut(&record.key).unwrap();
-                *left = left.checked_sub(1).unwrap_or_else(|| panic!("{} was copied too often", record.key));
-            }
-            (BUCKET, Effect::Deleted | Effect::MarkerDeleted) => {
-                assert_eq!(left[&record.key], 0, "{} was deleted before its history had arrived", record.key);
-            }
-            _ => {}
-        }
-    }
-}
 
 #[test]
 fn a_move_tells_the_same_story_elsewhere() {

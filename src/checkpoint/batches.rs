@@ -66,6 +66,21 @@ pub(super) fn claim(
     })
 }
 
+/// Makes batches that were never tried due like those that were, where they are ready.
+pub(super) fn bring_forward(store: &mut Store, ids: &[i64], now: Timestamp) -> Result<(), Fault> {
+    let sql = "UPDATE batch SET not_before_ms = ?2 WHERE id = ?1 AND state = 0 AND not_before_ms IS NULL \
+               RETURNING range_id";
+    for id in ids {
+        let range: Option<i64> =
+            store.connection.prepare_cached(sql)?.query_row(params![id, now], |row| row.get(0)).optional()?;
+        if let Some(range) = range {
+            add_fresh(store, range, -1);
+            store.touch();
+        }
+    }
+    Ok(())
+}
+
 /// Batches that are due for another try, the longest due first.
 fn take_due(
     store: &mut Store,
@@ -336,10 +351,10 @@ pub(super) fn settle(store: &mut Store, settlement: Settlement) -> Result<Moved,
     }
     if settlement.remaining.is_empty() {
         store.totals.open_batches = store.totals.open_batches.saturating_sub(1);
-        if stored.phase == Phase::Elders {
-            // What was moved stands in the place of its chains already, under their number.
-            unblock(store, stored.range)?;
-        }
+    }
+    if stored.phase == Phase::Elders && (settlement.remaining.is_empty() || moved != Moved::default()) {
+        // What was moved stands in the place of its chains already, under their number.
+        unblock(store, stored.range)?;
     }
     for (counter, amount) in tallied(&settlement.records) {
         store.add(counter, amount);

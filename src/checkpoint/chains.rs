@@ -45,12 +45,14 @@ impl NewDeletions {
             .connection
             .prepare_cached(sql)?
             .query_row([from.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let after_seq = after.map_or(seq, |after| after.0.max(seq));
         let (latest, elders): (Vec<Item>, Vec<Item>) = moved.iter().cloned().partition(|item| item.is_latest);
+        // Without elders of their own there is nothing to wait for under this number.
+        let own = if elders.is_empty() { seq.checked_sub(1) } else { Some(seq) };
+        let after_seq = own.max(after.map(|after| after.0).filter(|after| *after > seq));
         let action = from.action;
         let batches = [
             NewBatch { phase: Phase::Elders, action, seq, after_seq: None, items: elders },
-            NewBatch { phase: Phase::Latest, action, seq, after_seq: Some(after_seq), items: latest },
+            NewBatch { phase: Phase::Latest, action, seq, after_seq, items: latest },
         ];
         let mut made = Vec::new();
         for batch in batches.into_iter().filter(|batch| !batch.items.is_empty()) {
@@ -63,6 +65,9 @@ impl NewDeletions {
     /// Writes them. The caller takes care that [`super::commands::unblock`] follows.
     pub(super) fn insert(self, store: &mut Store, range: i64) -> Result<Moved, Fault> {
         let mut moved = Moved::default();
+        if let Some(books) = store.ranges.get_mut(&range).filter(|_| !self.0.is_empty()) {
+            books.has_moved = true;
+        }
         for (batch, payload) in self.0 {
             let id = insert_batch(store, range, &batch, &payload)?;
             store.totals.open_batches += 1;

@@ -13,7 +13,7 @@ use super::values::{
 use crate::model::{Item, Key, Kind, Phase, VersionId};
 
 use super::batches::add_fresh;
-pub(super) use super::batches::{Wanted, claim, maybe_sent, note_granted, release, settle};
+pub(super) use super::batches::{Wanted, bring_forward, claim, maybe_sent, note_granted, release, settle};
 
 /// A batch that may be handed out.
 pub(super) const READY: i64 = 0;
@@ -216,12 +216,9 @@ fn check_page(store: &Store, page: &PageCommit) -> Result<RangeBooks, Fault> {
         next_seq: range.next_seq,
         elder_tails: elders.map(|tail| tail.seq).collect(),
         done: range.done,
-        has_failures: old.has_failures,
         fresh: old.fresh + page.batches.iter().filter(|batch| !is_blocked(batch)).count() as u64,
         blocked: old.blocked + page.batches.iter().filter(|batch| is_blocked(batch)).count() as u64,
-        pages_left: old.pages_left,
-        points: old.points,
-        turns: old.turns,
+        ..old.clone()
     })
 }
 
@@ -354,6 +351,15 @@ pub(super) fn insert_batch(
     Ok(id)
 }
 
+/// The latest entries of a move have the number of the batch of chains that they come from. Under this
+/// number only the elders of their own keys concern them, the batch that was made just before theirs: what
+/// is left of the chains is that of other keys, and may wait for long, for the room in a budget that the
+/// deletions are to make.
+const UNBLOCK_MOVED: &str = "UPDATE batch INDEXED BY batch_blocked SET state = 0 \
+    WHERE state = 2 AND range_id = ?1 AND seq = ?2 AND after_seq < ?3 AND NOT EXISTS \
+    (SELECT 1 FROM batch elder INDEXED BY batch_elders WHERE elder.phase = 0 AND elder.range_id = ?1 \
+    AND elder.seq <= batch.after_seq AND (elder.seq <> ?2 OR elder.id = batch.id - 1))";
+
 /// Makes the batches of latest items ready whose elders are all settled. A number once passed never
 /// comes back, so each batch is touched here once.
 pub(super) fn unblock(store: &mut Store, range: i64) -> Result<(), Fault> {
@@ -366,7 +372,13 @@ pub(super) fn unblock(store: &mut Store, range: i64) -> Result<(), Fault> {
     let sql = "UPDATE batch INDEXED BY batch_blocked SET state = 0 \
                WHERE state = 2 AND range_id = ?1 AND after_seq < ?2";
     let limit = first_open.map_or(Count(u64::MAX), Count);
-    let unblocked = store.connection.prepare_cached(sql)?.execute(params![range, limit])?;
+    let mut unblocked = store.connection.prepare_cached(sql)?.execute(params![range, limit])?;
+    let has_moved = store.ranges.get(&range).is_some_and(|books| books.has_moved);
+    if let Some(first) = stored.filter(|_| has_moved) {
+        let first_tail = store.ranges.get(&range).and_then(|books| books.elder_tails.iter().min());
+        let limit = first_tail.map_or(Count(u64::MAX), |seq| Count(*seq));
+        unblocked += store.connection.prepare_cached(UNBLOCK_MOVED)?.execute(params![range, first, limit])?;
+    }
     add_fresh(store, range, unblocked.cast_signed() as i64);
     if let Some(books) = store.ranges.get_mut(&range) {
         books.blocked = books.blocked.saturating_sub(unblocked as u64);

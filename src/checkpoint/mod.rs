@@ -14,7 +14,8 @@
 //!
 //! **Order of latest items.** Every elder batch of a range has a number. A batch of latest items
 //! waits until no unsettled elder batch and no open elder tail of its range has a number up to its
-//! own `after_seq`. Numbers only grow, so a batch that became ready stays ready.
+//! own `after_seq`; the latest items of a move do not wait for what is left of the batch of chains that
+//! they come from, which is that of other keys. Numbers only grow, so a batch that became ready stays ready.
 //!
 //! **Size.** The unit of the file is the unit of the wire: a batch of up to 1,000 items in one
 //! compressed payload. A settled batch leaves counters, and its failures.

@@ -45,6 +45,8 @@ pub(super) struct RangeBooks {
     pub(super) fresh: u64,
     /// Batches that wait for the elders of their items.
     pub(super) blocked: u64,
+    /// Whether deletions of what was moved may be among those that wait.
+    pub(super) has_moved: bool,
     /// Pages that are still to be listed, where an estimate was told.
     pub(super) pages_left: Option<u64>,
     /// See [`super::turns`].
@@ -210,6 +212,16 @@ impl Store {
             let (range, count): (i64, Count) = (row.get(0)?, row.get(1)?);
             if let Some(books) = self.ranges.get_mut(&range) {
                 books.blocked = count.0;
+            }
+        }
+        let sql = "SELECT DISTINCT range_id FROM batch INDEXED BY batch_blocked WHERE state = 2 AND EXISTS \
+                   (SELECT 1 FROM batch elder INDEXED BY batch_elders WHERE elder.phase = 0 \
+                   AND elder.range_id = batch.range_id AND elder.seq = batch.seq)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(books) = self.ranges.get_mut(&row.get(0)?) {
+                books.has_moved = true;
             }
         }
         Ok(())

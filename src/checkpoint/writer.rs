@@ -235,12 +235,22 @@ impl Checkpoint {
     }
 
     /// As [`Checkpoint::claim`], but hands out only batches that are due for another try, and
-    /// [`Claims::next_ready`] speaks of those alone.
+    /// [`Claims::next_ready`] speaks of those alone. Batches `paid`, as far as they wait to be handed out,
+    /// count as due from now on.
     ///
     /// # Errors
     /// Those of [`Checkpoint::claim`].
-    pub async fn claim_retries(&self, max_batches: usize, now: Timestamp) -> Result<Claims, CheckpointError> {
-        self.call(move |store| commands::claim(store, max_batches, now, commands::Wanted::Retries, &[])).await
+    pub async fn claim_retries(
+        &self,
+        max_batches: usize,
+        now: Timestamp,
+        paid: Vec<i64>,
+    ) -> Result<Claims, CheckpointError> {
+        self.call(move |store| {
+            commands::bring_forward(store, &paid, now)?;
+            commands::claim(store, max_batches, now, commands::Wanted::Retries, &[])
+        })
+        .await
     }
 
     /// Gives back batches that were handed out and not sent; no attempt is counted.

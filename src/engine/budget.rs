@@ -187,6 +187,11 @@ impl Budget {
         }
     }
 
+    /// The batches that have a reservation.
+    pub(super) fn paid_batches(&self) -> Vec<i64> {
+        self.reserved.keys().copied().collect()
+    }
+
     /// Hands a part of a batch's reservation over to a batch that was made of some of its items.
     pub(super) fn hand_over(&mut self, from: i64, to: i64, load: Load) {
         let held = self.reserved.remove(&from).unwrap_or_default();

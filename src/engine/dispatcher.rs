@@ -102,7 +102,8 @@ enum HandedOut {
 pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
     let mut moved = ctx.moved.subscribe();
     // What the budget has no room for. Meanwhile only batches that came back are claimed: they bring
-    // their own reservation along, and it may be theirs that leaves no room.
+    // their own reservation along, and it may be theirs that leaves no room. So do deletions of what was
+    // moved.
     let mut aside: Vec<ClaimedBatch> = Vec::new();
     while ctx.stop.level() == Level::Run {
         moved.borrow_and_update();
@@ -114,7 +115,8 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
             if aside.is_empty() {
                 claim(&ctx).await
             } else {
-                ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now()).await
+                let paid = locked(&ctx.budget).paid_batches();
+                ctx.checkpoint.claim_retries(CLAIM_MAX, ctx.now(), paid).await
             }
         };
         let Claims { batches, next_ready, open } = match claims {

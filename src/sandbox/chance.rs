@@ -20,6 +20,8 @@ pub(super) struct Fate {
     pub(super) late_error: Option<LateError>,
     /// Do not keep the part that comes with the request, and answer as if it were kept.
     pub(super) loses_part: bool,
+    /// Keep other data than was sent.
+    pub(super) spoils_data: bool,
     /// Cut the body.
     pub(super) cut: Option<Cut>,
     /// Suspend versioning everywhere first.
@@ -203,6 +205,7 @@ impl Chance {
                         fate.late_error = Some(LateError { code: code.clone(), when: *when });
                     }
                     FaultKind::LosePart => fate.loses_part = true,
+                    FaultKind::SpoilData => fate.spoils_data = true,
                     FaultKind::CutBody(byte) => fate.cut = Some(Cut::AtByte(*byte)),
                 }
             }

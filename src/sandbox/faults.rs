@@ -223,6 +223,8 @@ pub enum FaultKind {
     },
     /// The part that comes with the request is not kept, though the answer says so.
     LosePart,
+    /// The first byte of the data that comes with the request is kept as another one.
+    SpoilData,
     /// The connection is reset.
     Reset(When),
     /// The body ends at this byte, with a Content-Length to match.

@@ -295,7 +295,7 @@ fn apply(
     } else {
         checksum::verify(&request.headers, payload.trailer.as_ref(), &payload.bytes)?
     };
-    request.body = payload.bytes;
+    request.body = if fate.spoils_data { spoilt(&payload.bytes) } else { payload.bytes };
     let personality = shared.personality();
     let context = Context {
         store: &shared.store,
@@ -316,6 +316,15 @@ fn apply(
         Some(late) if late.when == When::AfterApplying => late_answer(late, operation, &request, ids)?,
         _ => handled,
     })
+}
+
+/// Other data of the same length.
+fn spoilt(data: &Bytes) -> Bytes {
+    let mut data = data.to_vec();
+    if let Some(first) = data.first_mut() {
+        *first ^= 1;
+    }
+    data.into()
 }
 
 /// The answer of an error that comes late: in the body of a 200 after white space, where the

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 pub mod checks;
+pub mod histories;
 pub mod oracle;
 
 use std::collections::BTreeMap;

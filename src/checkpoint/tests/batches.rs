@@ -220,9 +220,9 @@ async fn retries_wait_for_their_time_count_attempts_and_come_before_new_batches(
     assert_eq!(second.batches.iter().map(|claimed| claimed.batch.id).collect::<Vec<_>>(), [2]);
     assert_eq!((second.next_ready, second.open), (Some(at(50)), 2));
     checkpoint.release(vec![2]).await.unwrap();
-    let early = checkpoint.claim_retries(5, at(49)).await.unwrap();
+    let early = checkpoint.claim_retries(5, at(49), vec![]).await.unwrap();
     assert_eq!((early.batches.len(), early.next_ready, early.open), (0, Some(at(50)), 2), "no new batches");
-    let due = checkpoint.claim_retries(5, at(60)).await.unwrap();
+    let due = checkpoint.claim_retries(5, at(60), vec![]).await.unwrap();
     assert_eq!(due.batches.iter().map(|claimed| claimed.batch.id).collect::<Vec<_>>(), [1]);
     checkpoint.release(vec![1]).await.unwrap();
     let third = checkpoint.claim(5, at(60)).await.unwrap();

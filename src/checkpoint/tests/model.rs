@@ -90,10 +90,11 @@ impl Model {
             return false;
         }
         let Some(after) = batch.after_seq.filter(|_| batch.phase == Phase::Latest) else { return true };
-        let open_batch = self
-            .batches
-            .iter()
-            .any(|other| other.phase == Phase::Elders && other.range == batch.range && other.seq <= after);
+        let open_batch = self.batches.iter().any(|other| {
+            // Of what a batch of chains has become, only the elders of the same keys count.
+            let is_own = other.seq != batch.seq || other.id + 1 == batch.id;
+            other.phase == Phase::Elders && other.range == batch.range && other.seq <= after && is_own
+        });
         let tails = &self.ranges.iter().find(|range| range.id == batch.range).unwrap().tails;
         let open_tail = tails.iter().any(|tail| tail.phase == Phase::Elders && tail.seq <= after);
         !open_batch && !open_tail
@@ -137,6 +138,8 @@ impl Model {
 
     /// Items of a chain were moved: they are batches of deletions now, the latest behind the others.
     fn deletions(&mut self, chain: &ModelBatch, items: &[Item], made: Moved) {
+        let own = if made.elders.is_some() { Some(chain.seq) } else { chain.seq.checked_sub(1) };
+        let after = own.max(chain.after_seq.filter(|after| *after > chain.seq));
         for (phase, id) in [(Phase::Elders, made.elders), (Phase::Latest, made.latest)] {
             let is_of = |item: &&Item| item.is_latest == (phase == Phase::Latest);
             let items: Vec<Item> = items.iter().filter(is_of).cloned().map(arrived).collect();
@@ -149,7 +152,7 @@ impl Model {
                 range: chain.range,
                 phase,
                 seq: chain.seq,
-                after_seq: (phase == Phase::Latest).then(|| chain.after_seq.unwrap_or(0).max(chain.seq)),
+                after_seq: after.filter(|_| phase == Phase::Latest),
                 items,
                 is_claimed: false,
                 attempts: 0,

@@ -15,6 +15,7 @@ use super::super::caller::Caller;
 use super::super::chains::CHAIN_ENTRIES_MAX;
 use super::super::context::{Context, locked};
 use super::history::{self, Place, Wanted, Written};
+use super::parts::abort_upload;
 use super::side::Side;
 use super::{Known, transfer_of};
 
@@ -33,7 +34,7 @@ pub(super) enum ChainEnd {
     Whole(Vec<Copied>),
     /// It cannot be completed: the item at this place failed for good. What was copied before is told.
     Broken { at: usize, failure: Failure, request_id: Option<Arc<str>>, copied: Vec<(usize, Copied)> },
-    /// Versions at these places are archived; nothing was copied.
+    /// Versions at these places are archived.
     Parked(Vec<usize>),
     /// It is to be gone on with later.
     Again(PutOff),
@@ -53,6 +54,8 @@ pub(super) struct PutOff {
     pub(super) copied: Vec<(usize, Copied)>,
     /// Whether anything was copied this time.
     pub(super) has_advanced: bool,
+    /// The upload that was begun, with its key, in case the chain is given up.
+    pub(super) upload: Option<(Key, Box<str>)>,
 }
 
 /// Why a chain does not go on.
@@ -62,13 +65,17 @@ pub(super) enum Halt {
     Failed(Failure, Option<Arc<str>>),
     /// To be tried again later.
     Again(Box<str>, Box<str>, Option<Duration>),
-    /// The version is archived.
-    NeedsRestore,
+    /// The versions of these steps are archived.
+    NeedsRestore(Vec<usize>),
     /// The run stops, or the checkpoint refused.
     Stopped,
 }
 
 impl Halt {
+    pub(super) fn source_changed() -> Self {
+        Self::failed("SourceChanged", "the source is not what it was when it was listed")
+    }
+
     pub(super) fn failed(code: &str, message: impl Into<Box<str>>) -> Self {
         Self::Failed(Failure { code: code.into(), message: message.into() }, None)
     }
@@ -174,6 +181,11 @@ impl Chain {
             }
             Err(halt) => halt,
         };
+        if matches!(halt, Halt::Failed(..) | Halt::NeedsRestore(_))
+            && let Some((upload, _)) = &self.upload
+        {
+            abort_upload(self.destination(), &self.target, upload).await;
+        }
         match halt {
             Halt::Failed(failure, request_id) => {
                 ChainEnd::Broken { at: self.place_at_hand(), failure, request_id, copied: self.copies() }
@@ -181,9 +193,12 @@ impl Chain {
             Halt::Again(code, message, retry_after) => {
                 let (at, copied) = (self.place_at_hand(), self.copies());
                 let has_advanced = self.done.len() > before;
-                ChainEnd::Again(PutOff { code, message, retry_after, at, copied, has_advanced })
+                let upload = self.upload.map(|(upload, _)| (self.target, upload));
+                ChainEnd::Again(PutOff { code, message, retry_after, at, copied, has_advanced, upload })
             }
-            Halt::NeedsRestore => ChainEnd::Parked(vec![self.place_at_hand()]),
+            Halt::NeedsRestore(steps) => {
+                ChainEnd::Parked(steps.into_iter().map(|step| self.places.end - 1 - step).collect())
+            }
             Halt::Stopped => ChainEnd::Untouched,
         }
     }
@@ -233,10 +248,6 @@ impl Chain {
             newest: newest.as_ref().map(|version| version.id.clone()),
         };
         let mut adopted = Vec::new();
-        if in_place || self.transfer()?.settings.if_exists == IfExists::Append {
-            self.base_etag =
-                newest.as_ref().and_then(|newest| newest.etag.as_ref()).map(|etag| etag.as_str().into());
-        }
         match (&newest, self.transfer()?.settings.if_exists) {
             (None, _) => {}
             (Some(newest), _) if in_place => {
@@ -329,7 +340,9 @@ impl Chain {
         if self.is_resumed && self.is_ambiguous() {
             self.pause(LATE_ATTEMPT).await;
         }
-        if let Some(written) = self.applied(self.done.len()).await? {
+        let listed = self.look().await?;
+        self.note_base_etag(&listed)?;
+        if let Some(written) = self.applied_in(self.done.len(), &listed)? {
             let step = self.done.len();
             if self.upload.is_some() {
                 let facts = self.facts(step, true).await?;
@@ -337,6 +350,16 @@ impl Chain {
             }
             let written = self.finish(step, written, false).await?;
             self.commit_step(written).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the ETag that the first step must find.
+    fn note_base_etag(&mut self, listed: &[Sequenced]) -> Result<(), Halt> {
+        if self.is_in_place()? || self.transfer()?.settings.if_exists == IfExists::Append {
+            let newest = self.base.as_ref().and_then(|base| base.newest.as_ref());
+            let entry = listed.iter().map(|entry| &entry.version).find(|entry| Some(&entry.id) == newest);
+            self.base_etag = entry.and_then(|entry| entry.etag.as_ref()).map(|etag| etag.as_str().into());
         }
         Ok(())
     }
@@ -364,8 +387,12 @@ impl Chain {
     /// Looks whether a step was carried out.
     pub(super) async fn applied(&self, step: usize) -> Result<Option<Written>, Halt> {
         let listed = self.look().await?;
+        self.applied_in(step, &listed)
+    }
+
+    fn applied_in(&self, step: usize, listed: &[Sequenced]) -> Result<Option<Written>, Halt> {
         let Some(base) = &self.base else { return Err(Halt::Stopped) };
-        match history::place(base, &self.done, Some(self.wanted(step)), &listed) {
+        match history::place(base, &self.done, Some(self.wanted(step)), listed) {
             Place::Open => Ok(None),
             Place::Applied(written) => Ok(Some(written)),
             Place::Foreign(why) => Err(Halt::failed("DestinationConflict", why)),

@@ -84,7 +84,10 @@ impl Chain {
                 source.client.get_version(&item.key, &item.version_id, etag, Some((from, until)), key)
             })
             .await;
-        self.answered(got).map(|(_, data)| data)
+        match got {
+            Err(error) if error.is_precondition() => Err(Halt::source_changed()),
+            got => self.answered(got).map(|(_, data)| data),
+        }
     }
 
     async fn read_copy(&self, written: &Written, from: u64, until: u64) -> Result<bytes::Bytes, Halt> {

@@ -12,10 +12,13 @@ use super::super::context::Context;
 use super::super::settle::{Patience, Settled};
 use super::super::worker;
 use super::chain::{ChainEnd, PutOff};
+use super::parts::abort_upload;
+use super::side::Side;
 
 /// Settles what became of the chains of a batch.
 pub(super) async fn commit(
     ctx: &Context,
+    side: &Side,
     batch: &Batch,
     removes_source: bool,
     ends: Vec<(Range<usize>, ChainEnd)>,
@@ -25,8 +28,38 @@ pub(super) async fn commit(
         give_up_after: ctx.job.retry.give_up_after,
         rest: std::time::Duration::ZERO,
     };
-    let settled = settle(batch, removes_source, ends, patience, &mut || ctx.caller.chance());
+    let next = next_turn(batch, &ends, patience, &mut || ctx.caller.chance());
+    if next == Durable::GiveUp {
+        for (_, end) in &ends {
+            if let ChainEnd::Again(PutOff { upload: Some((key, upload)), .. }) = end {
+                abort_upload(side.caller(ctx), key, upload).await;
+            }
+        }
+    }
+    let settled = settle(batch, removes_source, ends, patience, next);
     worker::commit(ctx, batch.id, settled).await;
+}
+
+/// When the chains that did not come to an end have their next turn.
+fn next_turn(
+    batch: &Batch,
+    ends: &[(Range<usize>, ChainEnd)],
+    patience: Patience,
+    chance: Chance<'_>,
+) -> Durable {
+    let wish = ends.iter().filter_map(|(_, end)| match end {
+        ChainEnd::Again(off) => off.retry_after,
+        _ => None,
+    });
+    let (now, first_attempt) = (patience.now, first_attempt(batch, ends, patience));
+    retry::durable(batch.attempts + 1, first_attempt, now, patience.give_up_after, wish.max(), chance)
+}
+
+/// From when on it is counted how long the batch was tried. What goes forward is not given up, however long
+/// its way is.
+fn first_attempt(batch: &Batch, ends: &[(Range<usize>, ChainEnd)], patience: Patience) -> Timestamp {
+    let has_advanced = ends.iter().any(|(_, end)| matches!(end, ChainEnd::Again(off) if off.has_advanced));
+    batch.first_attempt.filter(|_| !has_advanced).unwrap_or(patience.now)
 }
 
 /// Judges every item of a chain batch.
@@ -35,18 +68,10 @@ pub(super) fn settle(
     removes_source: bool,
     mut ends: Vec<(Range<usize>, ChainEnd)>,
     patience: Patience,
-    chance: Chance<'_>,
+    next: Durable,
 ) -> Settled {
     let attempt = batch.attempts + 1;
-    // What goes forward is not given up, however long its way is.
-    let has_advanced = ends.iter().any(|(_, end)| matches!(end, ChainEnd::Again(off) if off.has_advanced));
-    let first_attempt = batch.first_attempt.filter(|_| !has_advanced).unwrap_or(patience.now);
-    let wish = ends.iter().filter_map(|(_, end)| match end {
-        ChainEnd::Again(off) => off.retry_after,
-        _ => None,
-    });
-    let next =
-        retry::durable(attempt, first_attempt, patience.now, patience.give_up_after, wish.max(), chance);
+    let first_attempt = first_attempt(batch, &ends, patience);
     // What may have been sent comes first in what remains: a budget counts from there.
     ends.sort_by_key(|(_, end)| !matches!(end, ChainEnd::Again(_)));
     let mut book = Book { batch, attempt, settled: Settled::of(batch.id, patience.now) };

@@ -79,6 +79,11 @@ impl Mover {
         self.sides.iter().flatten().filter_map(|side| side.silent_for()).min()
     }
 
+    /// Bytes of data that may be in memory.
+    fn memory_bytes(&self) -> u64 {
+        u64::from(self.memory_mib) * MIB
+    }
+
     /// Waits until so many bytes may be held. More than there is room for at all waits for all of it.
     async fn hold(&self, bytes: u64) -> Option<tokio::sync::SemaphorePermit<'_>> {
         let mib = u32::try_from(bytes.div_ceil(MIB).max(1)).unwrap_or(u32::MAX).min(self.memory_mib);
@@ -173,7 +178,7 @@ pub(super) async fn process(ctx: &Arc<Context>, work: Work) {
         }
     }
     ends.sort_by_key(|(places, _)| places.start);
-    ends::commit(ctx, &batch, transfer.removes_source.is_some(), ends).await;
+    ends::commit(ctx, side, &batch, transfer.removes_source.is_some(), ends).await;
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use md5::{Digest as _, Md5};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::checkpoint::{Step, StepState};
-use crate::model::{CopySettings, Requirement};
+use crate::model::{CopySettings, Failure, Key, Requirement};
 use crate::pace::Load;
 use crate::s3::{Operation, Part, PartWritten, S3Error};
 
-use super::attributes::Given;
+use super::super::Ending;
+use super::super::caller::Caller;
+use super::attributes::{Given, SourceFacts};
 use super::chain::{Chain, Halt};
 use super::history::{self, Written};
 use super::step::Sending;
@@ -25,6 +27,35 @@ const MIB: u64 = 1 << 20;
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// Parts of one version under way at a time.
 const PARTS_AT_ONCE: usize = 8;
+/// Times that what a server lost of an upload is sent again, and once more.
+const ROUNDS_MAX: u32 = 8;
+
+/// Who carries the bytes of parts.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// The server.
+    Server,
+    /// This program; with what is known of the source.
+    Stream(&'a SourceFacts),
+}
+
+/// An upload under way.
+struct Upload {
+    id: Box<str>,
+    part_bytes: u64,
+    /// The parts that the server has.
+    there: Vec<Part>,
+}
+
+/// What a step finds that goes in parts.
+enum Opened {
+    Upload(Upload),
+    /// It was carried out before.
+    Done(Written),
+}
+
+/// How the task of a part ended.
+pub(super) type Joined = Result<Result<Option<Part>, S3Error>, JoinError>;
 
 /// Where each part of an object lies: the numbers from 1, the beginnings, and the ends, not included.
 pub(super) fn layout(size: u64, part_bytes: u64) -> Vec<(u32, u64, u64)> {
@@ -86,19 +117,55 @@ impl Chain {
         let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PART_BYTES);
         let part_bytes =
             self.layout_of_source(step).await?.unwrap_or(part_bytes(self.item(step).size, wanted));
-        let (upload, part_bytes, there) = self.open_upload(step, &given, part_bytes).await?;
-        let copied = self.copy_parts(step, &given, &upload, part_bytes, there).await;
-        let parts = match copied {
-            Ok(parts) => parts,
-            Err(halt) => return Err(self.given_up(&upload, halt).await),
-        };
-        match self.send(step, Sending::Complete(&upload, &parts)).await {
-            Ok(written) => {
-                self.check_tags(&given, &written).await?;
-                self.finish(step, written, false).await
+        self.by_upload(step, &given, part_bytes, Way::Server).await
+    }
+
+    /// Copies a version by an upload. What the server lost of it is sent again.
+    pub(super) async fn by_upload(
+        &mut self,
+        step: usize,
+        given: &Given,
+        part_bytes: u64,
+        way: Way<'_>,
+    ) -> Result<Written, Halt> {
+        let mut round = 0;
+        loop {
+            round += 1;
+            let sent = match self.open_upload(step, given, part_bytes).await? {
+                Opened::Done(written) => Ok((written, false)),
+                Opened::Upload(upload) => self.send_upload(step, given, upload, way).await,
+            };
+            match sent {
+                Ok((written, is_proven)) => {
+                    self.check_tags(given, &written).await?;
+                    return self.finish(step, written, is_proven).await;
+                }
+                Err(Halt::Failed(failure, _)) if round < ROUNDS_MAX && is_lost(&failure) => {
+                    tracing::warn!(key = %self.target, "an upload lost parts, they are sent again: {failure:?}");
+                }
+                Err(halt) => return Err(halt),
             }
-            Err(halt) => Err(self.given_up(&upload, halt).await),
         }
+    }
+
+    /// Sends what an upload lacks and completes it. Tells too whether every byte went through this program
+    /// and was accounted for on both sides.
+    async fn send_upload(
+        &mut self,
+        step: usize,
+        given: &Given,
+        upload: Upload,
+        way: Way<'_>,
+    ) -> Result<(Written, bool), Halt> {
+        let Upload { id, part_bytes, there } = upload;
+        let (parts, is_read_well) = match way {
+            Way::Server => (self.copy_parts(step, given, &id, part_bytes, there).await?, false),
+            Way::Stream(facts) => self.send_parts(step, facts, given, (&id, part_bytes), there).await?,
+        };
+        let written = self.send(step, Sending::Complete(&id, &parts)).await?;
+        let is_proven =
+            is_read_well && composite(&parts).is_some_and(|sum| history::bare(&written.etag) == sum);
+        Ok((written, is_proven))
     }
 
     /// Some servers (Ceph RGW) pass over the tags that an upload was begun with: they are set then.
@@ -140,22 +207,20 @@ impl Chain {
     }
 
     /// The upload that was begun before, with the parts that the server has; else a new one, noted before
-    /// its first part leaves.
-    pub(super) async fn open_upload(
-        &mut self,
-        step: usize,
-        given: &Given,
-        part_bytes: u64,
-    ) -> Result<(Box<str>, u64, Vec<Part>), Halt> {
-        if let Some((upload, part_bytes)) = self.upload.clone() {
+    /// its first part leaves. An upload that is not there any more may have been completed.
+    async fn open_upload(&mut self, step: usize, given: &Given, part_bytes: u64) -> Result<Opened, Halt> {
+        if let Some((id, part_bytes)) = self.upload.clone() {
             let caller = self.destination();
             let parts = caller
                 .call_other(Operation::ListParts, &self.ctx.stop, || {
-                    caller.client.list_parts(&self.target, &upload)
+                    caller.client.list_parts(&self.target, &id)
                 })
                 .await;
-            if let Some(parts) = self.answered(parts)? {
-                return Ok((upload, part_bytes, parts));
+            if let Some(there) = self.answered(parts)? {
+                return Ok(Opened::Upload(Upload { id, part_bytes, there }));
+            }
+            if let Some(written) = self.applied(step).await? {
+                return Ok(Opened::Done(written));
             }
         }
         let caller = self.destination();
@@ -166,15 +231,17 @@ impl Chain {
                 caller.client.create_upload(&self.target, &attributes)
             })
             .await;
-        let upload = self.answered(created)?;
+        let id = self.answered(created)?;
         let item = self.item(step);
-        let state = StepState::Upload { upload_id: upload.clone(), part_bytes };
+        let state = StepState::Upload { upload_id: id.clone(), part_bytes };
         let noted = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
         self.committed(self.ctx.checkpoint.put_step(self.batch_id(), noted).await)?;
-        self.upload = Some((upload.clone(), part_bytes));
-        Ok((upload, part_bytes, Vec::new()))
+        self.upload = Some((id.clone(), part_bytes));
+        Ok(Opened::Upload(Upload { id, part_bytes, there: Vec::new() }))
     }
 
+    /// Once a part fails no other is begun, but those under way are waited for: what comes after, be it
+    /// the end of the upload, finds nothing that still arrives.
     async fn copy_parts(
         &self,
         step: usize,
@@ -187,23 +254,37 @@ impl Chain {
         let mut parts = kept(&layout, there);
         let mut missing: Vec<_> =
             layout.into_iter().filter(|(number, ..)| !parts.contains_key(number)).rev().collect();
-        let slots = Arc::new(Semaphore::new(PARTS_AT_ONCE));
         let mut tasks = JoinSet::new();
-        while !missing.is_empty() || !tasks.is_empty() {
-            while tasks.len() < slots.available_permits()
+        let mut halt = None;
+        loop {
+            while halt.is_none()
+                && tasks.len() < PARTS_AT_ONCE
                 && let Some(part) = missing.pop()
             {
                 tasks.spawn(self.part_copy(step, given, upload, part));
             }
-            match tasks.join_next().await {
-                Some(Ok(Ok(Some(part)))) => _ = parts.insert(part.number, part),
-                Some(Ok(Ok(None))) => return Err(Halt::Stopped),
-                Some(Ok(Err(error))) => return Err(self.halted(&error)),
-                // A task ends only by a panic, which is a bug; the run says so where it notices.
-                Some(Err(_)) | None => return Err(Halt::Stopped),
+            let Some(joined) = tasks.join_next().await else { break };
+            match self.part_of(joined) {
+                Ok(part) => _ = parts.insert(part.number, part),
+                Err(why) => _ = halt.get_or_insert(why),
             }
         }
-        Ok(parts.into_values().collect())
+        halt.map_or_else(|| Ok(parts.into_values().collect()), Err)
+    }
+
+    /// What became of a part.
+    pub(super) fn part_of(&self, joined: Joined) -> Result<Part, Halt> {
+        match joined {
+            Ok(Ok(Some(part))) => Ok(part),
+            Ok(Ok(None)) => Err(Halt::Stopped),
+            Ok(Err(error)) => Err(self.halted(&error)),
+            Err(error) => {
+                if error.is_panic() {
+                    self.ctx.stop.abort(Ending::Bug("a part panicked: please report it".into()));
+                }
+                Err(Halt::Stopped)
+            }
+        }
     }
 
     /// One part: sending it again replaces what was there under its number.
@@ -244,23 +325,36 @@ impl Chain {
             Ok(written.map(|PartWritten { etag, checksum }| Part { number, etag, size, checksum }))
         }
     }
+}
 
-    /// Aborts an upload whose version cannot be copied; one that is only put off stays.
-    pub(super) async fn given_up(&self, upload: &str, halt: Halt) -> Halt {
-        if !matches!(halt, Halt::Failed(..)) {
-            return halt;
-        }
-        let caller = self.destination();
-        let aborted = caller
-            .call_other(Operation::AbortMultipartUpload, &self.ctx.stop, || {
-                caller.client.abort_upload(&self.target, upload)
-            })
-            .await;
-        if let Err(error) = aborted {
-            tracing::warn!("an upload that was given up could not be aborted: {error}");
-        }
-        halt
+/// Ends an upload that nobody will complete: what has arrived of it costs money until then. It does so in
+/// a run that stops, too.
+pub(super) async fn abort_upload(caller: &Caller, key: &Key, upload: &str) {
+    let attempt = || caller.client.abort_upload(key, upload);
+    let aborted =
+        caller.call_weighed(Operation::AbortMultipartUpload, Load::Other, None, |()| 0, attempt).await;
+    if let Err(error) = aborted {
+        tracing::warn!(%key, "an upload that was given up could not be aborted: {error}");
     }
+}
+
+/// Whether the server has lost what it was sent: parts, or the upload as a whole.
+fn is_lost(failure: &Failure) -> bool {
+    matches!(&*failure.code, "InvalidPart" | "InvalidPartOrder" | "NoSuchUpload")
+}
+
+/// The ETag that an object of these parts has: the MD5 of their MD5 sums, and their number. Where a part's
+/// ETag is no MD5 (KMS, a customer's key) there is no telling.
+fn composite(parts: &[Part]) -> Option<String> {
+    let mut sums = Md5::new();
+    for part in parts {
+        let bare = history::bare(&part.etag);
+        if !history::looks_like_md5(bare) {
+            return None;
+        }
+        sums.update(hex::decode(bare).ok()?);
+    }
+    Some(format!("{}-{}", hex::encode(sums.finalize()), parts.len()))
 }
 
 /// Of the parts that the server has, those that the layout knows.

@@ -164,7 +164,7 @@ impl Chain {
     ) -> Result<(), Halt> {
         let source = self.facts(step, false).await?.head.and_then(|head| head.etag).unwrap_or_default();
         if history::bare(&source) != history::bare(self.wanted(step).etag) {
-            return Err(Halt::failed("SourceChanged", "the source is not what it was when it was listed"));
+            return Err(Halt::source_changed());
         }
         if !with_conditions {
             return Err(self.halted(error));
@@ -280,11 +280,13 @@ impl Chain {
     pub(super) async fn check_archive(&self) -> Result<(), Halt> {
         let is_archived =
             |step: &usize| self.copy_item(*step).is_some_and(|copy| ARCHIVED.contains(&&*copy.storage_class));
-        let mut waits = false;
+        let mut waiting = Vec::new();
         for step in (0..self.len()).filter(is_archived) {
-            waits |= !self.is_restored(step).await?;
+            if !self.is_restored(step).await? {
+                waiting.push(step);
+            }
         }
-        if waits { Err(Halt::NeedsRestore) } else { Ok(()) }
+        if waiting.is_empty() { Ok(()) } else { Err(Halt::NeedsRestore(waiting)) }
     }
 
     /// Whether an archived version can be read now; asks for its restore where the job says so.
@@ -320,7 +322,7 @@ impl Chain {
                 self.ctx.end_by(error);
                 Halt::Stopped
             }
-            _ if &*error.code == "InvalidObjectState" => Halt::NeedsRestore,
+            _ if &*error.code == "InvalidObjectState" => Halt::NeedsRestore(vec![self.done.len()]),
             Class::Done | Class::Permanent | Class::Divide | Class::Unsupported => Halt::Failed(
                 crate::model::Failure { code: error.code.clone(), message: error.message.clone() },
                 error.request_id.clone(),

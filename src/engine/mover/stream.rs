@@ -13,7 +13,7 @@ use crate::s3::{Operation, Part, PartWritten, S3Error};
 use super::attributes::{Given, SourceFacts};
 use super::chain::{Chain, Halt};
 use super::history::{self, Written};
-use super::parts::{kept, layout, part_bytes, parts_of_etag};
+use super::parts::{Way, kept, layout, part_bytes, parts_of_etag};
 use super::step::Sending;
 
 /// Versions up to this size travel in one piece, and parts have it where nobody asks for another.
@@ -39,16 +39,19 @@ impl Chain {
         // In one piece the ETag of what came in one piece stays.
         let keeps_whole = self.wants_etag()? && parts_of_etag(self.wanted(step).etag).is_none();
         let piece_bytes = if keeps_whole { LAYOUT_PART_BYTES_MAX } else { PIECE_BYTES };
-        match source_layout.filter(|bytes| *bytes <= LAYOUT_PART_BYTES_MAX) {
-            Some(bytes) => self.stream_parts(step, &facts, &given, bytes).await,
-            None if size <= piece_bytes => self.stream_whole(step, &facts, &given).await,
+        let room = self.ctx.mover.memory_bytes();
+        let layout_max =
+            if self.wants_etag()? { LAYOUT_PART_BYTES_MAX } else { LAYOUT_PART_BYTES_MAX.min(room) };
+        let part_bytes = match source_layout.filter(|bytes| *bytes <= layout_max) {
+            Some(bytes) => bytes,
+            None if size <= piece_bytes => return self.stream_whole(step, &facts, &given).await,
             None => {
-                let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PIECE_BYTES);
                 // More than one request reads, and more than the memory has room for, helps nobody.
-                let wanted = wanted.min(LAYOUT_PART_BYTES_MAX).min(self.ctx.job.limits.stream_memory_bytes);
-                self.stream_parts(step, &facts, &given, part_bytes(size, wanted)).await
+                let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PIECE_BYTES);
+                part_bytes(size, wanted.min(LAYOUT_PART_BYTES_MAX).min(room))
             }
-        }
+        };
+        self.by_upload(step, &given, part_bytes, Way::Stream(&facts)).await
     }
 
     async fn stream_whole(
@@ -84,31 +87,7 @@ impl Chain {
     }
 
     /// Reads the source part by part, in order, and writes the parts side by side.
-    async fn stream_parts(
-        &mut self,
-        step: usize,
-        facts: &SourceFacts,
-        given: &Given,
-        part_bytes: u64,
-    ) -> Result<Written, Halt> {
-        let (upload, part_bytes, there) = self.open_upload(step, given, part_bytes).await?;
-        let sent = self.send_parts(step, facts, given, (&upload, part_bytes), there).await;
-        let (parts, is_read_well) = match sent {
-            Ok(sent) => sent,
-            Err(halt) => return Err(self.given_up(&upload, halt).await),
-        };
-        let sum = composite(&parts);
-        match self.send(step, Sending::Complete(&upload, &parts)).await {
-            Ok(written) => {
-                let is_proven = is_read_well && sum.is_some_and(|sum| history::bare(&written.etag) == sum);
-                self.check_tags(given, &written).await?;
-                self.finish(step, written, is_proven).await
-            }
-            Err(halt) => Err(self.given_up(&upload, halt).await),
-        }
-    }
-
-    async fn send_parts(
+    pub(super) async fn send_parts(
         &self,
         step: usize,
         facts: &SourceFacts,
@@ -120,41 +99,49 @@ impl Chain {
         let mut parts = kept(&layout, there);
         // Parts that an earlier process sent are not read again, and the sum of the whole is not known.
         let mut sum = parts.is_empty().then(Md5::new);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut halt) = (JoinSet::new(), None);
         for (number, from, until) in layout {
             if parts.contains_key(&number) {
                 continue;
             }
-            if tasks.len() >= PARTS_AT_ONCE {
-                let part = self.part_of(tasks.join_next().await)?;
-                parts.insert(part.number, part);
+            if tasks.len() >= PARTS_AT_ONCE
+                && let Some(joined) = tasks.join_next().await
+            {
+                match self.part_of(joined) {
+                    Ok(part) => _ = parts.insert(part.number, part),
+                    Err(why) => {
+                        halt = Some(why);
+                        break;
+                    }
+                }
             }
-            let data = self.read_part(step, from, until).await?;
+            let data = match self.read_part(step, from, until).await {
+                Ok(data) => data,
+                Err(why) => {
+                    halt = Some(why);
+                    break;
+                }
+            };
             if let Some(sum) = &mut sum {
                 sum.update(&data.data);
             }
             tasks.spawn(self.part_upload(given, upload, number, data));
         }
-        while !tasks.is_empty() {
-            let part = self.part_of(tasks.join_next().await)?;
-            parts.insert(part.number, part);
+        // Also after a failure: what comes next finds nothing that still arrives.
+        while let Some(joined) = tasks.join_next().await {
+            match self.part_of(joined) {
+                Ok(part) => _ = parts.insert(part.number, part),
+                Err(why) => _ = halt.get_or_insert(why),
+            }
+        }
+        if let Some(halt) = halt {
+            return Err(halt);
         }
         let is_read_well = match sum {
             Some(sum) => self.check_read(step, facts, &hex::encode(sum.finalize()))?,
             None => false,
         };
         Ok((parts.into_values().collect(), is_read_well))
-    }
-
-    fn part_of(
-        &self,
-        joined: Option<Result<Result<Option<Part>, S3Error>, tokio::task::JoinError>>,
-    ) -> Result<Part, Halt> {
-        match joined {
-            Some(Ok(Ok(Some(part)))) => Ok(part),
-            Some(Ok(Err(error))) => Err(self.halted(&error)),
-            Some(Ok(Ok(None)) | Err(_)) | None => Err(Halt::Stopped),
-        }
     }
 
     async fn read_part(&self, step: usize, from: u64, until: u64) -> Result<HeldPart, Halt> {
@@ -199,18 +186,4 @@ impl Chain {
 struct HeldPart {
     data: Bytes,
     _room: tokio::sync::OwnedSemaphorePermit,
-}
-
-/// The ETag that an object of these parts has: the MD5 of their MD5 sums, and their number. Where a part's
-/// ETag is no MD5 (KMS, a customer's key) there is no telling.
-fn composite(parts: &[Part]) -> Option<String> {
-    let mut sums = Md5::new();
-    for part in parts {
-        let bare = history::bare(&part.etag);
-        if !history::looks_like_md5(bare) {
-            return None;
-        }
-        sums.update(hex::decode(bare).ok()?);
-    }
-    Some(format!("{}-{}", hex::encode(sums.finalize()), parts.len()))
 }

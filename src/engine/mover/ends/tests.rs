@@ -40,7 +40,9 @@ fn copied(at: usize) -> Copied {
 fn settled(batch: &Batch, removes_source: bool, ends: [ChainEnd; 2]) -> Settled {
     let [a, b] = ends;
     let patience = Patience { now: NOW, give_up_after: GIVE_UP_AFTER, rest: Duration::ZERO };
-    settle(batch, removes_source, vec![(0..3, a), (3..5, b)], patience, &mut || 1.0)
+    let ends = vec![(0..3, a), (3..5, b)];
+    let next = next_turn(batch, &ends, patience, &mut || 1.0);
+    settle(batch, removes_source, ends, patience, next)
 }
 
 /// What became of each place, in words.
@@ -78,7 +80,7 @@ fn told(batch: &Batch, settled: &Settled) -> Vec<String> {
 fn put_off(at: usize) -> PutOff {
     let code = "InternalError".into();
     let copied = (at + 1..3).map(|place| (place, copied(place))).collect();
-    PutOff { code, message: "".into(), retry_after: None, at, copied, has_advanced: false }
+    PutOff { code, message: "".into(), retry_after: None, at, copied, has_advanced: false, upload: None }
 }
 
 fn whole(places: Range<usize>) -> ChainEnd {
