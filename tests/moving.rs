@@ -231,3 +231,38 @@ fn a_source_under_another_name_of_its_server_never_counts_as_its_own_copy() {
         assert!(world.audit().iter().any(|line| line.code.as_deref() == Some(code)), "{settings}");
     }
 }
+
+/// Two rules that write to one key of the destination, from versions that look alike: neither takes a copy of
+/// the other's for its own.
+#[test]
+fn two_rules_that_come_to_one_key_lose_nothing() {
+    for (if_exists, all_travel) in [("append", true), ("fail", false)] {
+        let source = Seed {
+            keys: 60,
+            versions_per_key: 2,
+            same_data_share: 1.0,
+            latest_marker_share: 0.0,
+            noncurrent_marker_share: 0.0,
+            orphan_marker_share: 0.0,
+            storage_classes: vec!["STANDARD".into()],
+            ..mixed(60)
+        };
+        let seeds = vec![source, empty(DESTINATION)];
+        let world = World::with(Config { seeds, faults: faulty(), ..Config::default() });
+        let before = world.entries();
+        let rule = |name: &str, state: &str, class: &str| {
+            format!(
+                "- {{ name: {name}, match: {{ state: {state} }}, action: {{ move: {{ bucket: {DESTINATION}, \
+                 if_exists: {if_exists}, storage_class: {class} }} }} }}\n"
+            )
+        };
+        let rules = rule("now", "current", "STANDARD_IA") + &rule("then", "noncurrent", "STANDARD");
+        let job = world.job(&format!(
+            "confirm: false\nallow_promotion: true\nlimits: {{ adaptive: false, concurrency: 16 }}\nrules:\n{rules}"
+        ));
+        world.run(&job).expect(i32::from(!all_travel));
+        let (left, there) = (world.entries().len(), there(&world, DESTINATION).len());
+        assert_eq!(left + there, before.len(), "{if_exists}: a version is lost or doubled");
+        assert_eq!(left == 0, all_travel, "{if_exists}");
+    }
+}

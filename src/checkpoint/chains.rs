@@ -124,6 +124,20 @@ pub(super) fn begin(store: &mut Store, batch: i64, base: &ChainBase) -> Result<(
     Ok(())
 }
 
+/// Reserves a destination key for a chain of this batch; `false` where one of another batch has it.
+pub(super) fn reserve(store: &mut Store, batch: i64, key: &Key) -> Result<bool, Fault> {
+    require_claimed(store, batch)?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM chain INDEXED BY chain_key WHERE key = ?1 AND batch_id <> ?2)";
+    let values = params![key.as_bytes(), batch];
+    if store.connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))? {
+        return Ok(false);
+    }
+    store.touch();
+    let sql = "INSERT OR IGNORE INTO chain (batch_id, key) VALUES (?1, ?2)";
+    store.connection.prepare_cached(sql)?.execute(params![batch, key.as_bytes()])?;
+    Ok(true)
+}
+
 /// Notes how far a version is.
 pub(super) fn put_step(store: &mut Store, batch: i64, step: &Step) -> Result<(), Fault> {
     require_claimed(store, batch)?;
@@ -153,7 +167,8 @@ fn require_claimed(store: &Store, batch: i64) -> Result<(), Fault> {
 /// Everything noted of a batch.
 pub(super) fn read(store: &mut Store, batch: i64) -> Result<(Vec<ChainBase>, Vec<Step>), Fault> {
     let mut bases = Vec::new();
-    let sql = "SELECT key, entries, newest FROM chain WHERE batch_id = ?1 ORDER BY key";
+    let sql = "SELECT key, entries, newest FROM chain WHERE batch_id = ?1 AND entries IS NOT NULL \
+               ORDER BY key";
     let mut statement = store.connection.prepare_cached(sql)?;
     let mut found = statement.query([batch])?;
     while let Some(row) = found.next()? {

@@ -2,10 +2,11 @@
 CREATE TABLE chain (
   batch_id INTEGER NOT NULL REFERENCES batch (id),
   key BLOB NOT NULL,                    -- destination key
-  entries INTEGER NOT NULL,
+  entries INTEGER,                      -- null where the key is reserved and not looked at yet
   newest TEXT,                          -- version id
   PRIMARY KEY (batch_id, key)
 ) WITHOUT ROWID;
+CREATE INDEX chain_key ON chain (key);
 
 -- How far a version is on its way to the destination.
 CREATE TABLE step (

@@ -21,7 +21,7 @@ use super::values::{
     Settlement, Split, StateRow, Step, Totals,
 };
 use super::{chains, commands, rows};
-use crate::model::{Journal, Timestamp};
+use crate::model::{Journal, Key, Timestamp};
 
 /// Commands that may wait for the writer. A command is one page or one batch, so this bounds the
 /// memory to some hundred megabytes in the worst case and to a few in practice.
@@ -295,6 +295,16 @@ impl Checkpoint {
     /// Those of the storage; `Bug` where the batch is not handed out.
     pub async fn begin_chain(&self, batch: i64, base: ChainBase) -> Result<(), CheckpointError> {
         self.call(move |store| chains::begin(store, batch, &base)).await
+    }
+
+    /// Reserves a destination key for a chain of this batch, until the chain's items are settled or moved;
+    /// durable when it returns. `false` where a chain of another batch has it: two that wrote to one key
+    /// could take each other's copies for their own.
+    ///
+    /// # Errors
+    /// Those of the storage; `Bug` where the batch is not handed out.
+    pub async fn reserve_chain(&self, batch: i64, key: Key) -> Result<bool, CheckpointError> {
+        self.call(move |store| chains::reserve(store, batch, &key)).await
     }
 
     /// Notes how far a version of a chain is; durable when it returns. Replaces what was noted of the

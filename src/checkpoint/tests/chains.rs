@@ -81,6 +81,27 @@ async fn what_is_noted_of_a_chain_survives_a_crash() {
 }
 
 #[tokio::test]
+async fn a_destination_key_is_one_batchs_until_that_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoint, range) = begun(&folder).await;
+    let (a, b) = (pair("a"), pair("b"));
+    plan(&checkpoint, &range, vec![elders(0, a.clone()), elders(1, b)]).await;
+    let ids = claim_ids(&checkpoint, 9, 1).await;
+    let reserve = |batch, key: &str| checkpoint.reserve_chain(batch, Key::from(key));
+    assert!(reserve(ids[0], "to").await.unwrap());
+    assert!(reserve(ids[0], "to").await.unwrap(), "its own is no obstacle");
+    assert!(!reserve(ids[1], "to").await.unwrap());
+    assert_eq!(checkpoint.chains(ids[0]).await.unwrap().0, [], "a reserved key has no base yet");
+    checkpoint.begin_chain(ids[0], base("to", 3, None)).await.unwrap();
+    assert!(reserve(ids[0], "to").await.unwrap());
+    assert_eq!(checkpoint.chains(ids[0]).await.unwrap().0, [base("to", 3, None)], "and keeps the one it has");
+    let mut settled = settlement(ids[0], vec![]);
+    settled.moved = a.into_iter().map(arrived).collect();
+    checkpoint.settle(settled).await.unwrap();
+    assert!(reserve(ids[1], "to").await.unwrap());
+}
+
+#[tokio::test]
 async fn what_was_moved_is_deleted_the_latest_last() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoint, range) = begun(&folder).await;

@@ -185,6 +185,12 @@ struct World {
     openings: u32,
 }
 
+/// An unfinished batch that goes out as it is.
+fn closed(tail: &Tail) -> NewBatch {
+    let Tail { phase, action, seq, after_seq, ref items } = *tail;
+    NewBatch { phase, action, seq, after_seq, items: items.to_vec() }
+}
+
 impl World {
     fn path(&self) -> std::path::PathBuf {
         self.folder.path().join(format!("run-{}.sqlite", self.openings))
@@ -238,17 +244,8 @@ impl World {
         chains: Option<u8>,
     ) {
         let old = self.model.ranges[range].clone();
-        let mut batches = Vec::new();
+        let mut batches: Vec<NewBatch> = old.tails.iter().map(closed).collect();
         let mut next_seq = old.next_seq;
-        for open in &old.tails {
-            batches.push(NewBatch {
-                phase: open.phase,
-                action: open.action,
-                seq: open.seq,
-                after_seq: open.after_seq,
-                items: open.items.to_vec(),
-            });
-        }
         for _ in 0..elder_count {
             batches.push(elders(next_seq, self.model.new_items(3)));
             next_seq += 1;

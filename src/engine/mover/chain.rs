@@ -239,6 +239,7 @@ impl Chain {
         // Without a base nothing that was noted counts: a process ended while it noted what was there.
         self.done.clear();
         self.check_archive().await?;
+        self.reserve().await?;
         let listed = self.look().await?;
         let newest = listed.first().map(|entry| entry.version.clone());
         let in_place = self.is_in_place()?;
@@ -286,6 +287,25 @@ impl Chain {
         self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
         self.base = Some(base);
         Ok(())
+    }
+
+    /// Where several rules copy, two of them may come to one destination key: one after the other.
+    async fn reserve(&self) -> Result<(), Halt> {
+        if self.ctx.mover.has_one_action() {
+            return Ok(());
+        }
+        match self.ctx.checkpoint.reserve_chain(self.batch_id(), self.target.clone()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Halt::Again(
+                "DestinationBusy".into(),
+                "another rule writes a history to the same destination key".into(),
+                None,
+            )),
+            Err(error) => {
+                self.ctx.checkpoint_failed(&error);
+                Err(Halt::Stopped)
+            }
+        }
     }
 
     /// The newest entries of the destination where they are this history already, from the oldest.

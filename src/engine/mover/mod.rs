@@ -74,6 +74,11 @@ impl Mover {
         self.sides.get(usize::from(action.0))?.as_ref()
     }
 
+    /// Whether no two rules can come to one destination key.
+    fn has_one_action(&self) -> bool {
+        self.sides.iter().flatten().count() < 2
+    }
+
     /// How long no destination has answered; `None` where there is none beside the source.
     pub(super) fn silent_for(&self) -> Option<Duration> {
         self.sides.iter().flatten().filter_map(|side| side.silent_for()).min()
