@@ -286,7 +286,7 @@ impl Chain {
         }
         self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
         self.base = Some(base);
-        Ok(())
+        self.note_base_etag(&listed)
     }
 
     /// Where several rules copy, two of them may come to one destination key: one after the other.
