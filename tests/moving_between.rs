@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::histories::{
-    DESTINATION, check_audit, contents, empty, failures, item, marker, stories, there, transfer,
+    DESTINATION, check_audit, check_stories, contents, empty, failures, item, marker, there, transfer,
     transfer_where,
 };
 use common::{BUCKET, World, mixed, wait_until};
@@ -52,7 +52,7 @@ impl Worlds {
     #[track_caller]
     fn check_moved(&self, (entries, data): &(Vec<Version>, Contents)) {
         let after = there(&self.to, DESTINATION);
-        assert_eq!(stories(&after), stories(entries));
+        check_stories(&after, entries);
         assert_eq!(contents(&self.to, DESTINATION), *data);
         assert_eq!(self.from.entries(), []);
         check_audit(&self.from, entries, &after);

@@ -90,12 +90,23 @@ pub fn failures(world: &World) -> Vec<String> {
 pub const MOVE: &str = "{ move: { bucket: destination } }";
 pub const COPY: &str = "{ copy: { bucket: destination } }";
 
+/// The keys whose stories differ, and how.
+#[track_caller]
+pub fn check_stories(found: &[Version], wanted: &[Version]) {
+    let (found, wanted) = (stories(found), stories(wanted));
+    let keys: BTreeSet<&Key> = found.keys().chain(wanted.keys()).collect();
+    let differ = |key: &&Key| found.get(*key) != wanted.get(*key);
+    let told = |key| format!("{key}: {:?} instead of {:?}", found.get(key), wanted.get(key));
+    let different: Vec<String> = keys.into_iter().filter(differ).map(told).collect();
+    assert!(different.is_empty(), "{} keys tell another story:\n{}", different.len(), different.join("\n"));
+}
+
 /// Everything stands at the destination as it stood at the source, key by key, and the audit says what
 /// became which version.
 #[track_caller]
 pub fn check_moved(world: &World, before: &[Version]) {
     let after = there(world, DESTINATION);
-    assert_eq!(stories(&after), stories(before));
+    check_stories(&after, before);
     assert_eq!(world.entries(), [], "the source is empty");
     check_audit(world, before, &after);
     check_order_of_events(world, before);

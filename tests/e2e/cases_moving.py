@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 import signal
@@ -242,6 +243,7 @@ def locks_travel(world: World) -> None:
         Bucket=source.name,
         Key="locked",
         Body=b"x",
+        ContentMD5=base64.b64encode(hashlib.md5(b"x").digest()).decode(),
         ObjectLockMode="GOVERNANCE",
         ObjectLockRetainUntilDate=until,
         ObjectLockLegalHoldStatus="ON",

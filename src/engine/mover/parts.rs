@@ -7,7 +7,7 @@ use md5::{Digest as _, Md5};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::checkpoint::{Step, StepState};
-use crate::model::{CopySettings, Failure, Key, Requirement};
+use crate::model::{Class, CopySettings, Failure, Key, Requirement};
 use crate::pace::Load;
 use crate::s3::{Operation, Part, PartWritten, S3Error};
 
@@ -196,7 +196,11 @@ impl Chain {
         let first = match head {
             Ok(None) => return Err(Halt::Stopped),
             Ok(Some(head)) => head.size,
-            // A server that knows no part numbers: the layout is free then.
+            // A server that knows no part numbers: the layout is free then. One that is out of breath is asked
+            // again: the copy's ETag hangs on it.
+            Err(error) if !matches!(error.class, Class::Permanent | Class::Divide | Class::Unsupported) => {
+                return Err(self.halted(&error));
+            }
             Err(error) => {
                 tracing::debug!("the layout of a multipart version is not known: {error}");
                 return Ok(None);

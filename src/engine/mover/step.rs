@@ -60,29 +60,19 @@ impl Chain {
     pub(super) async fn facts(&self, step: usize, with_tags: bool) -> Result<SourceFacts, Halt> {
         let (item, client) = (self.item(step), &self.ctx.caller.client);
         let key = self.side.source_key.as_ref();
-        let head = self
-            .ctx
-            .caller
-            .call_other(Operation::HeadObject, &self.ctx.stop, || {
-                client.head_version(&item.key, &item.version_id, None, key, true)
-            })
-            .await;
-        let head = self.answered(head)?;
+        let (caller, stop) = (&self.ctx.caller, &self.ctx.stop);
+        let head = caller.call_other(Operation::HeadObject, stop, || {
+            client.head_version(&item.key, &item.version_id, None, key, true)
+        });
         // The head's count of tags is no answer: AWS leaves it out where the permission lacks, others always.
         let wants_tags = with_tags && self.transfer()?.settings.tags == TagSource::Copy;
-        let tags = if wants_tags {
-            let tags = self
-                .ctx
-                .caller
-                .call_other(Operation::GetObjectTagging, &self.ctx.stop, || {
-                    client.tags(&item.key, &item.version_id)
-                })
-                .await;
-            Some(self.answered(tags)?)
-        } else {
-            None
-        };
-        Ok(SourceFacts { head: Some(head), tags })
+        if !wants_tags {
+            return Ok(SourceFacts { head: Some(self.answered(head.await)?), tags: None });
+        }
+        let tags =
+            caller.call_other(Operation::GetObjectTagging, stop, || client.tags(&item.key, &item.version_id));
+        let (head, tags) = tokio::join!(head, tags);
+        Ok(SourceFacts { head: Some(self.answered(head)?), tags: Some(self.answered(tags)?) })
     }
 
     pub(super) fn origin(&self, step: usize) -> Origin<'_> {

@@ -64,11 +64,14 @@ impl Chain {
         // Let go of before the copy is compared, which may need room of its own.
         let held = ctx.mover.hold(self.item(step).size).await;
         let data = self.read_source(step, 0, self.item(step).size).await?;
-        let sum = hex::encode(Md5::digest(&data));
-        let is_read_well = self.check_read(step, facts, &sum)?;
-        let written = self.send(step, Sending::Put(given, data)).await?;
-        drop(held);
-        let is_proven = is_read_well && history::bare(&written.etag) == sum;
+        let written = self.send(step, Sending::Put(given, data.clone())).await?;
+        // Where both servers came to one sum there is nothing to compute.
+        let is_same = history::bare(self.wanted(step).etag) == history::bare(&written.etag);
+        let is_proven = !is_same && {
+            let sum = hex::encode(Md5::digest(&data));
+            self.check_read(step, facts, &sum)? && history::bare(&written.etag) == sum
+        };
+        drop((data, held));
         self.finish(step, written, is_proven).await
     }
 
