@@ -216,7 +216,9 @@ fn faults_on_both_sides_and_kills_double_and_lose_nothing() {
     let slow = |operation| Latency { operation: Some(operation), fixed_ms: 10, ..Latency::default() };
     let latency = vec![slow(Operation::PutObject), slow(Operation::UploadPart)];
     worlds.to.sandbox.set_faults(Faults { latency, ..faulty(seed + 1, &writes) });
-    let job = transfer(&worlds.from, &worlds.action("move", ""), "limits: { concurrency: 6 }");
+    // The pace would take one refusal in twenty for the server's limit, and wait for it.
+    let job =
+        transfer(&worlds.from, &worlds.action("move", ""), "limits: { concurrency: 6, adaptive: false }");
     let sent = || worlds.to.requests(Operation::PutObject) + worlds.to.requests(Operation::UploadPart);
     let mut killed = 0;
     for _ in 0..6 {
