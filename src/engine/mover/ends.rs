@@ -1,5 +1,6 @@
 //! From the ends of chains to a settlement.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -72,6 +73,9 @@ pub(super) fn settle(
 ) -> Settled {
     let attempt = batch.attempts + 1;
     let first_attempt = first_attempt(batch, &ends, patience);
+    if removes_source {
+        hold_back(batch, &mut ends, next);
+    }
     // What may have been sent comes first in what remains: a budget counts from there.
     ends.sort_by_key(|(_, end)| !matches!(end, ChainEnd::Again(_)));
     let mut book = Book { batch, attempt, settled: Settled::of(batch.id, patience.now) };
@@ -114,6 +118,24 @@ pub(super) fn settle(
         }
     }
     book.settled
+}
+
+/// A key whose versions come to keys of their own has several chains. None of its versions may be deleted
+/// while another is still to be copied: the latest could go before its elders.
+fn hold_back(batch: &Batch, ends: &mut [(Range<usize>, ChainEnd)], next: Durable) {
+    let is_open = |end: &ChainEnd| match end {
+        ChainEnd::Again(_) => next != Durable::GiveUp,
+        ChainEnd::Untouched => true,
+        ChainEnd::Whole(_) | ChainEnd::Broken { .. } | ChainEnd::Parked(_) => false,
+    };
+    let key_of = |places: &Range<usize>| batch.items.get(places.start).map(|item| &item.key);
+    let open: HashSet<_> =
+        ends.iter().filter(|(_, end)| is_open(end)).filter_map(|(places, _)| key_of(places)).collect();
+    for (places, end) in ends {
+        if matches!(end, ChainEnd::Whole(_)) && key_of(places).is_some_and(|key| open.contains(key)) {
+            *end = ChainEnd::Untouched;
+        }
+    }
 }
 
 struct Book<'a> {

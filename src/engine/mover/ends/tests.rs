@@ -167,3 +167,16 @@ fn a_chain_that_goes_forward_is_not_given_up_and_a_given_up_one_tells_its_copies
     assert_eq!(told(&batch, &goes_on)[..3], ["remains"; 3]);
     assert!(goes_on.settlement.retry.is_some_and(|retry| retry.first_attempt == NOW));
 }
+
+/// A template by version makes a chain of each version of a key.
+#[test]
+fn no_version_of_a_key_goes_while_another_is_still_to_be_copied() {
+    let mut batch = batch();
+    batch.items.iter_mut().for_each(|item| item.key = Key::from("a"));
+    for open in [again(), ChainEnd::Untouched] {
+        let moved = settled(&batch, true, [whole(0..3), open.clone()]);
+        assert_eq!(told(&batch, &moved), ["remains"; 5]);
+        let copied = settled(&batch, false, [whole(0..3), open]);
+        assert_eq!(told(&batch, &copied)[..3], ["done as d0", "done as d1", "done as d2"]);
+    }
+}
