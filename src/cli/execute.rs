@@ -3,16 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::checkpoint::{LockError, RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
-use crate::job::{Endpoint, Job};
+use crate::job::{self, Endpoint, Job};
+use crate::model::Timestamp;
 use crate::report::{Ceilings, Summary, plan_text, summary_text};
-use crate::telemetry::{Exporter, Metrics, write_textfile};
+use crate::rules::Rule;
+use crate::telemetry::{
+    Event, Exporter, GatewaySettings, Metrics, OutputSettings, Outputs, Part, PasswordSource, RuleLabel,
+};
 
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, state_root};
 use super::progress::Progress;
-use super::{confirm, print, print_json, signals};
+use super::{confirm, now, print, print_json, signals};
 
 pub(super) async fn plan(common: &Common, plan: Plan) -> Result<Ending, Ending> {
     let job = load(&plan.job)?;
@@ -42,37 +47,73 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     }
     let planning = matches!(command, engine::Command::Plan { .. });
     let state_dir = state_root(common)?.join(&job.name);
+    let metrics = Arc::new(
+        Metrics::new(&job.name, &rule_labels(&job), now())
+            .map_err(|error| Ending::Bug(format!("the metric catalogue: {error}")))?,
+    );
+    if let Some(at) = StateDir::existing(&state_dir).last_success() {
+        metrics.emit(&Event::SucceededBefore(at));
+    }
+    let _exporter = listen(&job, &metrics).await;
+    let outputs = Outputs::start(output_settings(&job.metrics), &metrics);
+    let mut told = Told::default();
+    let ended = work(common, job, command, (&state_dir, &metrics), &mut told).await;
+    let (Ok(ending) | Err(ending)) = &ended;
+    metrics.emit(&Event::RunEnded {
+        exit_code: ending.exit_code(),
+        word: ending.word(),
+        at: told.at.unwrap_or_else(now),
+        is_success: *ending == Ending::Done && !planning,
+    });
+    outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;
+    ended
+}
+
+/// What is known of a session's end beside the ending.
+#[derive(Default)]
+struct Told {
+    at: Option<Timestamp>,
+    lock: Option<RunLock>,
+}
+
+/// Whether another process works on the job. Its figures are the job's then, not those of this process.
+fn is_held(state_dir: &Path) -> bool {
+    state_dir.exists()
+        && matches!(StateDir::existing(state_dir).lock("none", now()), Err(LockError::Held { .. }))
+}
+
+async fn work(
+    common: &Common,
+    job: Job,
+    command: engine::Command,
+    (state_dir, metrics): (&Path, &Arc<Metrics>),
+    told: &mut Told,
+) -> Result<Ending, Ending> {
+    let planning = matches!(command, engine::Command::Plan { .. });
     let stop = Arc::new(Stop::default());
     let signals = signals::watch(Arc::clone(&stop))?;
-    let metrics = Arc::new(
-        Metrics::new(&job.name).map_err(|error| Ending::Bug(format!("the metric catalogue: {error}")))?,
-    );
-    let _exporter = listen(&job, &metrics).await;
-    let progress = Progress::show(common.progress, Arc::clone(&metrics));
+    let progress = Progress::show(common.progress, Arc::clone(metrics));
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
     let transfers = transfer_rules(&job);
-    let textfile = job.metrics.textfile.clone();
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,
         client,
         destinations,
-        state_dir,
+        state_dir: state_dir.to_owned(),
         command,
         stop,
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::clone(metrics),
         confirm,
     };
-    let SessionReport { ending, files } = engine::execute(session).await;
+    let SessionReport { ending, at, files, lock } = engine::execute(session).await;
+    *told = Told { at, lock };
     signals.abort();
     drop(progress);
-    if let Some(target) = textfile {
-        tell_textfile(&target, &metrics);
-    }
     embedded.end().await;
     let Some(files) = files else { return Ok(ending) };
     let summary = match Summary::read(&files) {
@@ -93,6 +134,27 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     Ok(ending)
 }
 
+/// The rules as the metrics name them.
+fn rule_labels(job: &Job) -> Vec<RuleLabel> {
+    let actions = engine::rule_actions(job);
+    let label = |(rule, action): (&Rule, _)| RuleLabel { name: rule.name.clone(), action };
+    job.rules.iter().zip(actions).map(label).collect()
+}
+
+/// Where figures go beside the listener.
+fn output_settings(metrics: &job::Metrics) -> OutputSettings {
+    let gateway = metrics.pushgateway.as_ref().map(|gateway| GatewaySettings {
+        url: gateway.url.clone(),
+        interval: gateway.interval,
+        username: gateway.username.clone(),
+        password: gateway.password.as_ref().map(|secret| match secret {
+            job::Secret::Environment(name) => PasswordSource::Environment(name.clone()),
+            job::Secret::File(path) => PasswordSource::File(path.clone()),
+        }),
+    });
+    OutputSettings { textfile: metrics.textfile.clone(), gateway }
+}
+
 fn ceilings(job: &Job) -> Ceilings {
     Ceilings {
         versions_per_second: job.limits.versions_per_second,
@@ -109,15 +171,10 @@ async fn listen(job: &Job, metrics: &Arc<Metrics>) -> Option<Exporter> {
             Some(exporter)
         }
         Err(error) => {
-            tracing::warn!("no metrics listener: {error}");
+            let text = format!("no metrics listener: {error}");
+            metrics.emit(&Event::Trouble { part: Part::Listener, is_first: true, text: &text });
             None
         }
-    }
-}
-
-fn tell_textfile(target: &Path, metrics: &Metrics) {
-    if let Err(error) = write_textfile(target, metrics) {
-        tracing::warn!("no metrics textfile at {}: {error}", target.display());
     }
 }
 

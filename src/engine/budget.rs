@@ -187,6 +187,13 @@ impl Budget {
         }
     }
 
+    /// Versions and bytes that may still be deleted in this window, what is reserved included; `None` where
+    /// there is no bound.
+    pub(super) fn left(&self) -> (Option<u64>, Option<u64>) {
+        let versions = self.limits.versions_max.map(|max| max.saturating_sub(self.spent.versions));
+        (versions, self.limits.bytes_max.map(|max| max.saturating_sub(self.spent.bytes)))
+    }
+
     /// The batches that have a reservation.
     pub(super) fn paid_batches(&self) -> Vec<i64> {
         self.reserved.keys().copied().collect()

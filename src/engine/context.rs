@@ -12,6 +12,7 @@ use crate::job::Job;
 use crate::model::Timestamp;
 use crate::rules::Rules;
 use crate::s3::S3Error;
+use crate::telemetry::{Event, RunState};
 
 use super::Ending;
 use super::breaker::{Breaker, Tripped};
@@ -72,6 +73,11 @@ impl Context {
     /// The server's time.
     pub(super) fn now(&self) -> Timestamp {
         self.caller.now()
+    }
+
+    /// Tells what the process does from now on.
+    pub(super) fn tell(&self, state: RunState) {
+        self.caller.metrics.emit(&Event::StateChanged(state));
     }
 
     /// Tells those who wait that something was committed.

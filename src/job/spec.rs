@@ -297,6 +297,30 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
     /// File for the node exporter's textfile collector.
     pub textfile: Option<PathBuf>,
+    /// Pushgateway to push to.
+    pub pushgateway: Option<Pushgateway>,
+}
+
+/// A Pushgateway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pushgateway {
+    /// Its URL, without a slash at its end: `http` or `https`, no user, no query, no fragment.
+    pub url: String,
+    /// How often to push while the run works; one second or more.
+    pub interval: Duration,
+    /// User for basic authentication.
+    pub username: Option<String>,
+    /// Where that user's password is; never without a user.
+    pub password: Option<Secret>,
+}
+
+/// Where a secret is. Job files never hold one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Secret {
+    /// In this variable of the environment.
+    Environment(String),
+    /// In this file; white space at its end does not count.
+    File(PathBuf),
 }
 
 /// What the embedded server is filled with before a run.

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::Metrics;
+use super::{Format, Metrics};
 
 /// Connections served at the same time; a scraper needs one.
 const CONNECTIONS_MAX: usize = 32;
@@ -78,10 +78,11 @@ async fn accept(listener: TcpListener, metrics: Arc<Metrics>) {
 
 fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match metrics.render() {
-            Ok(text) => (StatusCode::OK, prometheus::TEXT_FORMAT, text),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
-        },
+        (&Method::GET, "/metrics") => {
+            let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+            let format = Format::negotiate(accept);
+            (StatusCode::OK, format.content_type(), metrics.render(format))
+        }
         (&Method::GET, "/healthz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, _) => (StatusCode::NOT_FOUND, "text/plain", "try /metrics or /healthz\n".to_owned()),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned()),
@@ -98,6 +99,8 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::model::Timestamp;
+    use crate::telemetry::{Event, PageCounts};
 
     async fn get(address: SocketAddr, target: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -112,13 +115,14 @@ mod tests {
 
     #[tokio::test]
     async fn serves_the_catalogue_and_nothing_else() {
-        let metrics = Arc::new(Metrics::new("nightly").unwrap());
-        metrics.page(1, 2);
+        let metrics = Arc::new(Metrics::new("nightly", &[], Timestamp::default()).unwrap());
+        let counts = PageCounts { listed: 3, ..PageCounts::default() };
+        metrics.emit(&Event::PageCommitted { range: 1, at: Timestamp::default(), counts: &counts });
         let exporter = Exporter::start("127.0.0.1:0".parse().unwrap(), metrics).await.unwrap();
         let text = get(exporter.address(), "/metrics").await;
         assert!(
             text.starts_with("HTTP/1.1 200")
-                && text.contains("s3sweep_listed_versions_total{job=\"nightly\"} 3")
+                && text.contains("s3sweep_listed_versions_total{sweep_job=\"nightly\"} 3")
         );
         assert!(get(exporter.address(), "/healthz").await.ends_with("ok\n"));
         assert!(get(exporter.address(), "/").await.starts_with("HTTP/1.1 404"));
@@ -126,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_named() {
-        let metrics = Arc::new(Metrics::new("a").unwrap());
+        let metrics = Arc::new(Metrics::new("a", &[], Timestamp::default()).unwrap());
         let first = Exporter::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&metrics)).await.unwrap();
         let second = Exporter::start(first.address(), metrics).await.unwrap_err();
         assert!(second.to_string().contains(&first.address().to_string()));
