@@ -297,7 +297,9 @@ fn metrics_are_served_during_a_run_and_left_in_the_textfile_after_it() {
     };
     wait_until("the address", || address_in(&running.stderr()).is_some() || running.has_ended());
     let address = address_in(&running.stderr()).expect("an address in the log");
-    let done = format!("s3sweep_settled_versions_total{{outcome=\"done\",job=\"{JOB}\"}}");
+    let done = format!(
+        "s3sweep_settled_versions_total{{action=\"delete\",outcome=\"done\",rule=\"all\",sweep_job=\"{JOB}\"}}"
+    );
     let mut seen = Vec::new();
     wait_until("deletions in the metrics", || {
         seen.extend(scrape(&address).as_deref().and_then(|text| value_of(text, &done)));
@@ -307,10 +309,10 @@ fn metrics_are_served_during_a_run_and_left_in_the_textfile_after_it() {
     running.wait().expect(0);
     let text = fs::read_to_string(&textfile).unwrap();
     let of = |name: &str| value_of(&text, name).unwrap_or_else(|| panic!("{name} in\n{text}"));
-    let label = format!("{{job=\"{JOB}\"}}");
+    let label = format!("{{sweep_job=\"{JOB}\"}}");
     assert_eq!(of(&format!("s3sweep_listed_versions_total{label}")), 450.0);
     assert_eq!(of(&done), 450.0);
-    assert_eq!(of(&format!("s3sweep_exit_code{label}")), 0.0);
+    assert_eq!(of(&format!("s3sweep_run_exit_code{label}")), 0.0);
     assert!(!text.contains("table="), "no keys in metrics");
 }
 
