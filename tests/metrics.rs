@@ -7,11 +7,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::PathBuf;
 
 use common::histories::{DESTINATION, empty, there, transfer};
+use common::scrape::{address_of, scrape};
 use common::{BUCKET, JOB, Running, World, mixed, plain, wait_until};
 use s3sweep::sandbox::{Config, Faults, KeyErrors, Operation, RequestErrors, Seed};
 use s3sweep::telemetry::CATALOGUE;
@@ -80,20 +79,6 @@ fn left(world: &World) -> Exposed {
     Exposed::parse(&fs::read_to_string(textfile(world)).unwrap())
 }
 
-fn address_of(running: &Running) -> Option<String> {
-    let log = running.stderr();
-    let (_, rest) = log.split_once("metrics on http://")?;
-    Some(rest.split("/metrics").next()?.to_owned())
-}
-
-fn scrape(address: &str) -> Option<Exposed> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    text.starts_with("HTTP/1.1 200").then(|| Exposed::parse(&text))
-}
-
 /// Scrapes a run until what is seen is what is waited for.
 #[track_caller]
 fn seen(running: &mut Running, what: &str, holds: impl Fn(&Exposed) -> bool) -> Exposed {
@@ -101,7 +86,7 @@ fn seen(running: &mut Running, what: &str, holds: impl Fn(&Exposed) -> bool) -> 
     let address = address_of(running).expect("an address in the log");
     let mut found = None;
     wait_until(what, || {
-        found = scrape(&address).filter(&holds);
+        found = scrape(&address).map(|text| Exposed::parse(&text)).filter(&holds);
         found.is_some() || running.has_ended()
     });
     found.unwrap_or_else(|| panic!("the run ended before {what}: {}", running.stderr()))
