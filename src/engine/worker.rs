@@ -321,8 +321,8 @@ pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     drop(handing_over);
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
     ctx.caller.metrics.emit(&Event::BatchSettled { batch, at, counts: &counts });
-    let left = locked(&ctx.budget).left();
-    ctx.caller.metrics.emit(&Event::BudgetLeft { versions: left.0, bytes: left.1 });
+    let (versions, bytes) = locked(&ctx.budget).left();
+    ctx.caller.metrics.emit(&Event::BudgetLeft { versions, bytes });
     let mut tripped = None;
     {
         let mut breaker = locked(&ctx.breaker);
