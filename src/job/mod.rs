@@ -12,6 +12,7 @@ mod reader;
 mod rule_section;
 mod sections;
 mod spec;
+mod storage_class;
 mod template;
 mod transfer_canonical;
 mod transfer_checks;
@@ -23,7 +24,7 @@ pub use compile::load;
 pub use fingerprint::{Fingerprint, differences};
 pub use problem::{Problem, Problems};
 pub use spec::{
-    Action, Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, Job, KeyShape, Limits, ListingMode,
+    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode,
     Metrics, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, Transfer,
 };
 
