@@ -640,6 +640,17 @@ impl Totals {
     }
 }
 
+/// How many items ended in one way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailureCount {
+    /// Whether they failed; else they were skipped.
+    pub is_failed: bool,
+    /// The failure's code, or the reason they were skipped for.
+    pub code: String,
+    /// How many.
+    pub versions: u64,
+}
+
 /// An item that failed or was skipped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailureRow {

@@ -333,7 +333,7 @@ impl Checkpoint {
         self.call(|store| Ok(store.totals.clone())).await
     }
 
-    /// Items that failed or were skipped, in the order in which that was known.
+    /// Items that failed or were skipped, as [`Snapshot::failures`](super::Snapshot::failures) orders them.
     ///
     /// # Errors
     /// Those of the storage.

@@ -66,7 +66,7 @@ pub(super) async fn destinations(
     Ok(found)
 }
 
-async fn connect_to(spec: &BucketSpec, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
+pub(super) async fn connect_to(spec: &BucketSpec, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
     let mut config = ClientConfig::new(spec.name.clone());
     config.region = spec.region.clone();
     config.addressing = match spec.addressing {

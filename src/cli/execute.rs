@@ -48,13 +48,13 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         Metrics::new(&job.name).map_err(|error| Ending::Bug(format!("the metric catalogue: {error}")))?,
     );
     let _exporter = listen(&job, &metrics).await;
-    let progress = Progress::show(common.progress, Arc::clone(&metrics));
+    let transfers = transfer_rules(&job);
+    let progress = Progress::show(common.progress, Arc::clone(&metrics), !transfers.is_empty());
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
-    let transfers = transfer_rules(&job);
     let textfile = job.metrics.textfile.clone();
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,

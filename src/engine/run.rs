@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::checkpoint::{Checkpoint, CheckpointError, Counter, NewRange, RunState, Totals};
 use crate::job::{Job, ListingMode};
 use crate::model::{Class, Key, Timestamp, VersioningStatus};
+use crate::report::MOVES_COPIED;
 use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::Progress;
@@ -25,7 +26,7 @@ use super::mover::Mover;
 use super::page::Orders;
 use super::planner::{self, Listing};
 use super::preflight::{self, BucketFacts};
-use super::session::Confirm;
+use super::session::{Confirm, rule_actions};
 use super::stop::{Level, Stop};
 use super::{Ending, disk, dispatcher, worker};
 
@@ -114,7 +115,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
     }
     let rules = rules_of(&job, began, facts.versioning);
-    caller.metrics.resume(&progress_of(&totals, &rules), began);
+    caller.metrics.resume(&progress_of(&totals, &rules, &rule_actions(&job)), began);
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
     let (keys, may_divide) = match job.scope.listing {
@@ -179,7 +180,11 @@ fn ranges_of(job: &Job) -> Vec<NewRange> {
         .collect()
 }
 
-fn progress_of(totals: &Totals, rules: &Rules) -> Progress {
+fn progress_of(totals: &Totals, rules: &Rules, actions: &[&str]) -> Progress {
+    let done_of = |wanted: &[&str]| {
+        let is_wanted = |rule: usize| actions.get(rule).is_some_and(|action| wanted.contains(action));
+        totals.sum(|counter| matches!(counter, Counter::Done(rule) if is_wanted(usize::from(rule.0))))
+    };
     Progress {
         listed: totals.listed().versions,
         kept: totals.kept().versions,
@@ -191,6 +196,9 @@ fn progress_of(totals: &Totals, rules: &Rules) -> Progress {
         freed_bytes: totals
             .sum(|counter| matches!(counter, Counter::Done(rule) if !rules.leaves_source(rule)))
             .bytes,
+        copied: done_of(&["copy"]).versions + totals.requests.get(MOVES_COPIED).copied().unwrap_or_default(),
+        // Those that were copied and still stand are not known by their bytes.
+        copied_bytes: done_of(&["copy", "move"]).bytes,
         in_flight: 0,
     }
 }

@@ -22,10 +22,11 @@ mod yaml;
 
 pub use compile::load;
 pub use fingerprint::{Fingerprint, differences};
+pub use lint::may_select_markers;
 pub use problem::{Problem, Problems};
 pub use spec::{
-    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode,
-    Metrics, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, Transfer,
+    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, Metrics,
+    Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.

@@ -8,8 +8,8 @@ use crate::rules::{Place, within};
 
 use super::reader::{Field, Reader, Section};
 use super::spec::{
-    Addressing, Audit, BucketSpec, Budget, Endpoint, KeyShape, Limits, ListingMode, Metrics,
-    Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures,
+    Addressing, Audit, BucketSpec, Budget, Endpoint, KeyShape, Limits, ListingMode, Metrics, Report, Retry,
+    SandboxFaults, SandboxSpec, Scope, StopOnFailures,
 };
 use super::yaml::At;
 

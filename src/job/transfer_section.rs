@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::{
-    AclSource, CopySettings, CustomerKey, DeleteOptions, Encryption, History, IfExists, Key,
-    KeyPart, KeyTemplate, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode,
-    Route, TagSource, Verify,
+    AclSource, CopySettings, CustomerKey, DeleteOptions, Encryption, History, IfExists, Key, KeyPart,
+    KeyTemplate, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route,
+    TagSource, Verify,
 };
 
 use super::reader::{Field, Reader, Section, did_you_mean};

@@ -36,6 +36,8 @@ pub struct Metrics {
     planned: IntCounter,
     settled: IntCounterVec,
     freed_bytes: IntCounter,
+    copied: IntCounter,
+    copied_bytes: IntCounter,
     requests: IntCounterVec,
     request_seconds: Histogram,
     retries: IntCounter,
@@ -72,6 +74,10 @@ pub struct Progress {
     pub skipped: u64,
     /// Bytes of the deleted versions.
     pub freed_bytes: u64,
+    /// Copied to where a rule copies or moves them, and compared.
+    pub copied: u64,
+    /// Bytes of these.
+    pub copied_bytes: u64,
     /// Versions named by requests that wait for their answer.
     pub in_flight: u64,
 }
@@ -114,6 +120,8 @@ impl Metrics {
                 "outcome",
             )?,
             freed_bytes: counter("freed_bytes_total", "Bytes of the versions that were deleted.")?,
+            copied: counter("copied_versions_total", "Versions and delete markers copied and compared.")?,
+            copied_bytes: counter("copied_bytes_total", "Bytes of the versions that were copied.")?,
             requests: labelled("requests_total", "Attempts sent, by operation.", "operation")?,
             request_seconds: registered(
                 r,
@@ -162,6 +170,7 @@ impl Metrics {
             self.settled.with_label_values(&[outcome]).inc_by(n);
         }
         self.freed_bytes.inc_by(progress.freed_bytes);
+        self.copied(progress.copied, progress.copied_bytes);
         self.start_time.set(began.as_millis() / 1000);
         self.exit_code.set(-1);
     }
@@ -181,6 +190,12 @@ impl Metrics {
             Outcome::Failed(failure) => (0..versions).for_each(|_| self.error(&failure.code)),
             Outcome::Gone | Outcome::Skipped(_) => {}
         }
+    }
+
+    /// So many copies, of so many bytes together, were compared and committed.
+    pub fn copied(&self, versions: u64, size_bytes: u64) {
+        self.copied.inc_by(versions);
+        self.copied_bytes.inc_by(size_bytes);
     }
 
     /// An attempt had an outcome.
@@ -257,6 +272,8 @@ impl Metrics {
             failed: settled("failed"),
             skipped: settled("skipped"),
             freed_bytes: self.freed_bytes.get(),
+            copied: self.copied.get(),
+            copied_bytes: self.copied_bytes.get(),
             in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),
         }
     }
@@ -285,10 +302,12 @@ mod tests {
         metrics.settled(&Outcome::Gone, 1, 50);
         metrics.settled(&Outcome::Failed(Failure { code: "AccessDenied".into(), message: "".into() }), 1, 7);
         metrics.settled(&Outcome::Skipped(SkipReason::ElderRemains), 1, 7);
+        metrics.copied(2, 30);
         let progress = metrics.progress();
         assert_eq!((progress.listed, progress.kept, progress.planned), (7, 3, 4));
         assert_eq!((progress.done, progress.gone, progress.failed, progress.skipped), (1, 1, 1, 1));
         assert_eq!(progress.freed_bytes, 100);
+        assert_eq!((progress.copied, progress.copied_bytes), (2, 30));
         assert_eq!(progress.settled(), progress.planned);
     }
 

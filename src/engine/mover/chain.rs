@@ -434,7 +434,9 @@ impl Chain {
         let item = self.item(self.done.len());
         let state = StepState::Copied { version_id: written.version_id.clone(), etag: written.etag.clone() };
         let step = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
+        let size = item.size;
         self.committed(self.ctx.checkpoint.put_step(self.batch_id(), step).await)?;
+        self.ctx.caller.metrics.copied(1, size);
         self.done.push(written);
         self.upload = None;
         Ok(())

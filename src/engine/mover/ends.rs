@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::{Retry, Settlement};
 use crate::model::{Batch, Copied, Failure, Fate, Item, Outcome, Record, SkipReason, Timestamp};
+use crate::report::MOVES_COPIED;
 use crate::retry::{self, Chance, Durable};
 
 use super::super::budget::Load;
@@ -146,6 +147,7 @@ struct Book<'a> {
 
 impl Book<'_> {
     fn moved(&mut self, places: Range<usize>, copies: Vec<Copied>) {
+        let count = places.len() as u64;
         for (at, copied) in places.zip(copies) {
             let mut item = self.batch.items[at].clone();
             if let Some(copy) = &mut item.copy {
@@ -153,6 +155,7 @@ impl Book<'_> {
             }
             self.settled.settlement.moved.push(item);
         }
+        self.settled.settlement.requests.push((MOVES_COPIED, count));
     }
 
     fn broken(

@@ -3,8 +3,13 @@ use crate::report::fidelity::tests::settings;
 use crate::report::{Ceilings, RuleSummary, TransferRule};
 
 fn transfers() -> Vec<TransferRule> {
-    let rule =
-        |name: &str, moves| TransferRule { rule: name.into(), moves, streams: false, settings: settings() };
+    let rule = |name: &str, moves| TransferRule {
+        rule: name.into(),
+        moves,
+        streams: false,
+        carries_markers: true,
+        settings: settings(),
+    };
     vec![rule("archive", true), rule("mirror", false)]
 }
 
@@ -42,6 +47,7 @@ fn summary(rules: Vec<RuleSummary>) -> Summary {
         began: "1970-01-01T00:00:00.000Z".into(),
         updated: "1970-01-01T00:00:01.000Z".into(),
         seconds: 1.0,
+        working_seconds: 1.0,
         audit: None,
         checkpoint: "c".into(),
         listed: 5000,
@@ -55,7 +61,9 @@ fn summary(rules: Vec<RuleSummary>) -> Summary {
         skipped: 0,
         pending: 0,
         in_flight: 0,
+        copied_not_deleted: 0,
         bytes_done: sum(|rule| rule.bytes_done),
+        reasons: Vec::new(),
         kept_because: std::collections::BTreeMap::new(),
         ranges_done: 1,
         ranges: 1,
