@@ -215,6 +215,51 @@ async fn look_at_source(job: &Job, metrics: &Arc<Metrics>) -> Result<Vec<String>
 mod tests {
     use super::*;
 
+    fn job_of(rules: &str) -> Job {
+        let text = format!("version: 1\nname: n\nbucket: {{ name: src }}\nrules:\n{rules}");
+        crate::job::load(&text, "job.yaml", &|_| None).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_said_of_delete_markers_where_none_travel() {
+        let kept = |state: &str, more: &str| {
+            let job = job_of(&format!(
+                "- {{ name: a, match: {{ state: {state} }}, action: {{ copy: {{ bucket: dst{more} }} }} }}\n"
+            ));
+            let lines = transfer_rules(&job)[0].fidelity_text();
+            let kept = lines.iter().find(|line| line.starts_with("kept: ")).unwrap();
+            assert_eq!(lines.iter().any(|line| line.contains("delete markers")), kept.contains("markers"));
+            (
+                transfers(&job)[0].contains("no delete markers"),
+                kept.contains("markers"),
+                kept.contains("order"),
+            )
+        };
+        assert_eq!(kept("any", ""), (false, true, true));
+        assert_eq!(kept("[noncurrent, noncurrent-marker]", ""), (false, true, true));
+        assert_eq!(kept("noncurrent", ""), (true, false, true));
+        assert_eq!(kept("noncurrent", ", history: all"), (false, true, true));
+        assert_eq!(kept("current", ", history: current"), (false, false, false));
+        assert_eq!(kept("noncurrent", ", key: '{key}@{version_id}'"), (true, false, false));
+    }
+
+    #[test]
+    fn a_customers_key_that_is_not_here_is_told_by_its_name() {
+        let job = job_of(
+            "- { name: a, match: { suffix: a }, action: { copy: { bucket: dst, encryption: { customer_key: { env: \
+             S3SWEEP_TEST_NO_SUCH_KEY } }, source_customer_key: { file: no-such-key-file } } } }\n\
+             - { name: b, match: { suffix: b }, action: { copy: { bucket: dst } } }\n",
+        );
+        let told = missing_keys(&job);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(
+            told[0],
+            "rule a: the environment variable S3SWEEP_TEST_NO_SUCH_KEY with a customer's key is not set: `run` on \
+             this machine would refuse"
+        );
+        assert!(told[1].starts_with("rule a: the customer's key no-such-key-file: "), "{told:?}");
+    }
+
     #[test]
     fn each_rule_that_copies_says_where_to() {
         let text = "version: 1\nname: n\nbucket: { name: src }\nrules:\n\
@@ -231,7 +276,7 @@ mod tests {
         assert_eq!(
             transfers(&job),
             [
-                "rule a moves selected versions to bucket dst, key old/{key}",
+                "rule a moves selected versions and delete markers to bucket dst, key old/{key}",
                 "rule b copies whole histories to bucket src at https://x.example, key {key}",
                 "rule c copies current versions to bucket src, key {key}, in place",
             ]

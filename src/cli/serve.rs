@@ -145,3 +145,18 @@ fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     fs::write(&beside, text)?;
     fs::rename(&beside, file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_buckets_are_those_of_aws() {
+        for name in ["abc", "my-bucket", "a.b.c", "1st"] {
+            assert_eq!(check_bucket_name(name), Ok(()), "{name}");
+        }
+        for name in ["ab", "My-bucket", "-abc", "abc-", "a_b", "a/b", "", &"a".repeat(64)] {
+            assert!(matches!(check_bucket_name(name), Err(Ending::Usage(_))), "{name}");
+        }
+    }
+}
