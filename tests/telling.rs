@@ -118,6 +118,19 @@ fn progress_is_shown_without_a_terminal_where_it_is_asked_for() {
     }
 }
 
+#[test]
+fn etags_that_are_no_sums_are_told_of_once() {
+    let world = world_of(6, Faults::default());
+    let job = transfer(&world, "{ copy: { bucket: destination, route: stream } }", "");
+    let ended = world.call(&["run", job.to_str().unwrap(), "--yes", "--log-level", "debug"]).expect(0);
+    let told = |level: &str| {
+        let is_told = |line: &&str| line.contains(level) && line.contains("is not the MD5 of its content");
+        ended.stderr.lines().filter(is_told).count()
+    };
+    assert_eq!(told(" WARN "), 1, "{}", ended.stderr);
+    assert!(told("DEBUG ") > 5, "{}", ended.stderr);
+}
+
 // Interrupted.
 
 #[test]

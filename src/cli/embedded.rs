@@ -156,4 +156,21 @@ mod tests {
         assert_ne!(id.as_str(), "null");
         embedded.end().await;
     }
+
+    #[test]
+    fn etags_are_sums_where_somebody_reads_and_they_take_a_moment() {
+        let text = |keys: u32| {
+            format!(
+                "version: 1\nname: n\nbucket: {{ name: src, endpoint: sandbox }}\n\
+                 sandbox: {{ keys: {keys}, versions_per_key: 4, size: 64KiB }}\n\
+                 rules: [{{ name: a, match: {{ suffix: a }}, action: delete }}]\n"
+            )
+        };
+        let is_hashed = |keys: u32, is_read: bool| {
+            let job = job::load(&text(keys), "job.yaml", &|_| None).unwrap();
+            seed(&job, job.sandbox.as_ref().unwrap(), is_read).real_etags
+        };
+        assert!(is_hashed(1000, true) && is_hashed(2048, true));
+        assert!(!is_hashed(1000, false) && !is_hashed(2049, true));
+    }
 }
