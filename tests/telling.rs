@@ -87,6 +87,12 @@ fn a_key_that_is_not_here_is_a_warning_for_who_only_reads_the_job() {
     );
 }
 
+#[test]
+fn the_help_says_what_the_program_is_for() {
+    let help = World::new(mixed(1)).call(&["--help"]).expect(0);
+    shows(&help, &["Deletes, copies and moves the versions of an S3 bucket", "deleted, copied or moved"]);
+}
+
 // While it works.
 
 #[test]

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Deletes, copies and moves the versions of an S3 bucket, with their histories, as a job file says.
 #[derive(Parser, Debug)]
-#[command(name = "s3sweep", version, about, after_help = EXIT_CODES)]
+#[command(name = "s3sweep", version, after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) common: Common,

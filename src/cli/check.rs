@@ -18,8 +18,11 @@ use super::{print, print_json};
 
 pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Ending> {
     let job = load(&check.job)?;
-    let mut lines =
-        vec![format!("{}: job {} is valid, {} rules", check.job.display(), job.name, job.rules.len())];
+    let rules = match job.rules.len() {
+        1 => "1 rule".to_owned(),
+        n => format!("{n} rules"),
+    };
+    let mut lines = vec![format!("{}: job {} is valid, {rules}", check.job.display(), job.name)];
     let transfers = transfers(&job);
     let rules = transfer_rules(&job);
     for (transfer, rule) in transfers.iter().zip(&rules) {
