@@ -97,10 +97,8 @@ confirm: false
     assert_eq!(job.warnings, []);
     assert_eq!(job.bucket.endpoint, Endpoint::Url("https://s3.example.com:9000/base".into()));
     assert_eq!(job.bucket.expected_owner.as_deref(), Some("012345678901"));
-    assert_eq!(
-        (job.bucket.addressing, job.bucket.checksum),
-        (Addressing::Path, Some(ChecksumKind::Crc64Nvme))
-    );
+    assert_eq!(job.bucket.addressing, Addressing::Path);
+    assert_eq!(job.bucket.checksum, Some(ChecksumKind::Crc64Nvme));
     assert_eq!(job.scope.prefixes, [Key::from("logs/"), Key::from("tmp/")]);
     assert_eq!((job.scope.page_size, job.scope.limit), (500, Some(1_000_000)));
     let mfa = Mfa { serial: "arn:mfa".into(), token: "918273".into() };
