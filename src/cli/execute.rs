@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{LockError, RunLock, StateDir};
+use crate::checkpoint::{RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
 use crate::job::{self, Endpoint, Job};
 use crate::model::Timestamp;
@@ -78,8 +78,7 @@ struct Told {
 
 /// Whether another process works on the job. Its figures are the job's then, not those of this process.
 fn is_held(state_dir: &Path) -> bool {
-    state_dir.exists()
-        && matches!(StateDir::existing(state_dir).lock("none", now()), Err(LockError::Held { .. }))
+    StateDir::existing(state_dir).is_locked().unwrap_or(false)
 }
 
 async fn work(
@@ -92,13 +91,13 @@ async fn work(
     let planning = matches!(command, engine::Command::Plan { .. });
     let stop = Arc::new(Stop::default());
     let signals = signals::watch(Arc::clone(&stop))?;
-    let progress = Progress::show(common.progress, Arc::clone(metrics));
+    let transfers = transfer_rules(&job);
+    let progress = Progress::show(common.progress, Arc::clone(metrics), !transfers.is_empty());
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
-    let transfers = transfer_rules(&job);
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,

@@ -6,9 +6,11 @@
 
 use serde::Serialize;
 
-use crate::model::{AclSource, CopySettings, Encryption, LockSource, Requirement, TagSource, Verify};
+use crate::model::{
+    AclSource, CopySettings, Encryption, History, LockSource, Requirement, TagSource, Verify,
+};
 
-use super::fidelity::{FidelityLine, fidelity, fidelity_text};
+use super::fidelity::{DELETE_MARKERS, FidelityLine, ORDER, fidelity, fidelity_text};
 use super::units::{bytes, count};
 
 /// What AWS asks for a thousand PUT, COPY, POST and LIST requests to S3 Standard, in US dollars, in its
@@ -36,6 +38,8 @@ pub struct TransferRule {
     pub moves: bool,
     /// Whether the bytes pass through this program.
     pub streams: bool,
+    /// Whether delete markers travel: whether the rule can select one.
+    pub carries_markers: bool,
     /// How it copies.
     pub settings: CopySettings,
 }
@@ -115,7 +119,7 @@ impl TransferRule {
             delete_requests: if self.moves { versions.div_ceil(VERSIONS_PER_REQUEST) } else { 0 },
             cost_usd: least,
             cost_usd_max: least + parts,
-            fidelity: fidelity(s, self.streams),
+            fidelity: self.fidelity(),
         }
     }
 
@@ -147,9 +151,22 @@ impl TransferRule {
         if uploads == 0 { 0 } else { bytes / part + REQUESTS_PER_UPLOAD * uploads }
     }
 
-    /// What is kept, set anew and lost, as text.
+    /// What is kept, set anew and lost of what this rule takes: nothing is said of delete markers where none
+    /// travel, and nothing of an order where each version comes to a key alone.
+    pub fn fidelity(&self) -> Vec<FidelityLine> {
+        let mut lines = fidelity(&self.settings, self.streams);
+        let is_single = self.settings.history == History::Current || self.settings.key.is_by_version();
+        lines.retain(|line| match line.what {
+            ORDER => !is_single,
+            DELETE_MARKERS => self.carries_markers && !is_single,
+            _ => true,
+        });
+        lines
+    }
+
+    /// The same as text.
     pub fn fidelity_text(&self) -> Vec<String> {
-        fidelity_text(&fidelity(&self.settings, self.streams))
+        fidelity_text(&self.fidelity())
     }
 }
 

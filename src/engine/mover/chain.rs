@@ -10,6 +10,7 @@ use crate::job::Transfer;
 use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version, VersionId};
 use crate::rules::{KeyOrder, Sequenced, sequence};
 use crate::s3::{Expect, ListVersions, Operation, S3Error};
+use crate::telemetry::Event;
 
 use super::super::caller::Caller;
 use super::super::chains::CHAIN_ENTRIES_MAX;
@@ -434,7 +435,9 @@ impl Chain {
         let item = self.item(self.done.len());
         let state = StepState::Copied { version_id: written.version_id.clone(), etag: written.etag.clone() };
         let step = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
+        let size = item.size;
         self.committed(self.ctx.checkpoint.put_step(self.batch_id(), step).await)?;
+        self.ctx.caller.metrics.emit(&Event::StepCopied { bytes: size, at: self.ctx.now() });
         self.done.push(written);
         self.upload = None;
         Ok(())

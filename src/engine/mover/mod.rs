@@ -20,6 +20,7 @@ mod stream;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -34,8 +35,8 @@ use super::context::Context;
 use super::dispatcher::Work;
 use super::stop::Level;
 
-pub use side::Destination;
 pub(super) use side::Side;
+pub use side::{Destination, unreadable_keys};
 
 use chain::{Chain, ChainEnd};
 
@@ -48,6 +49,8 @@ pub(super) struct Mover {
     /// One permit for each MiB of data in memory.
     memory: Arc<Semaphore>,
     memory_mib: u32,
+    /// An ETag that looks like an MD5 sum and is none was met, and told of.
+    foreign_etags: AtomicBool,
 }
 
 impl std::fmt::Debug for Mover {
@@ -67,6 +70,7 @@ impl Mover {
             chains: Arc::new(Semaphore::new(usize::from(job.limits.concurrency))),
             memory: Arc::new(Semaphore::new(memory_mib as usize)),
             memory_mib,
+            foreign_etags: AtomicBool::new(false),
         }
     }
 

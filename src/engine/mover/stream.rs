@@ -6,6 +6,7 @@ use md5::{Digest as _, Md5};
 use tokio::task::JoinSet;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::pace::Load;
 use crate::s3::{Operation, Part, PartWritten, S3Error};
@@ -84,7 +85,15 @@ impl Chain {
             && self.side.source_key.is_none();
         if is_md5 && history::bare(etag) != sum {
             // Not every server means MD5 by what looks like one, so other evidence is asked for.
-            tracing::warn!(key = %self.target, "the ETag of a source version is not the MD5 of what was read");
+            if self.ctx.mover.foreign_etags.swap(true, Ordering::Relaxed) {
+                tracing::debug!(key = %self.target, "the ETag of a source version is not the MD5 of its content");
+            } else {
+                tracing::warn!(
+                    key = %self.target,
+                    "the ETag of a source version is not the MD5 of its content, which some servers have so: \
+                     its copy is compared in another way; said once, others are in the log at debug"
+                );
+            }
         }
         Ok(is_md5 && history::bare(etag) == sum)
     }

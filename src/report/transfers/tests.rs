@@ -4,7 +4,7 @@ use crate::report::fidelity::tests::settings;
 const MIB: u64 = 1 << 20;
 
 fn rule(moves: bool, streams: bool, settings: CopySettings) -> TransferRule {
-    TransferRule { rule: "archive".into(), moves, streams, settings }
+    TransferRule { rule: "archive".into(), moves, streams, carries_markers: true, settings }
 }
 
 #[test]
