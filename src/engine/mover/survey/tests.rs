@@ -52,14 +52,17 @@ fn a_listing_to_the_end_tells_of_all_keys() {
         Some("a~"),
         vec![page(vec![version("b", "1"), version("d", "2"), version("e", "3")], None)],
     );
-    assert_eq!(found.unwrap(), ["b:1", "c:", "e:3"], "what is not listed has no entries, others do not count");
+    assert_eq!(
+        found.unwrap(),
+        ["b:1", "c:", "e:3"],
+        "what is not listed has no entries, others do not count"
+    );
 }
 
 #[test]
 fn a_key_that_may_go_on_over_the_end_of_a_page_is_not_covered() {
     let first = page(vec![version("b", "1"), version("c", "2")], Some(("c", "2")));
-    let second =
-        page(vec![entry("c", "3", Kind::Version, false, 1), version("d", "4")], Some(("d", "4")));
+    let second = page(vec![entry("c", "3", Kind::Version, false, 1), version("d", "4")], Some(("d", "4")));
     let wanted = keys(["b", "c", "d", "e"]);
     assert_eq!(seen(&wanted, None, vec![first.clone()]).unwrap(), ["b:1"]);
     assert_eq!(seen(&wanted, None, vec![first.clone(), second.clone()]).unwrap(), ["b:1"]);
