@@ -4,7 +4,14 @@ use crate::report::fidelity::tests::settings;
 const MIB: u64 = 1 << 20;
 
 fn rule(moves: bool, streams: bool, settings: CopySettings) -> TransferRule {
-    TransferRule { rule: "archive".into(), moves, streams, carries_markers: true, looks_apart: true, settings }
+    TransferRule {
+        rule: "archive".into(),
+        moves,
+        streams,
+        carries_markers: true,
+        looks_apart: true,
+        settings,
+    }
 }
 
 #[test]
