@@ -196,19 +196,20 @@ pub(super) async fn process(ctx: &Arc<Context>, work: Work) {
 async fn for_each<T, F, Fut>(
     ctx: &Arc<Context>,
     chains: Vec<Chain>,
-    mut work: F,
+    work: F,
 ) -> Option<Vec<(Range<usize>, Option<T>)>>
 where
     T: Send + 'static,
-    F: FnMut(Chain) -> Fut,
+    F: Fn(Chain) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
-    let mut tasks = JoinSet::new();
+    let (mut tasks, work) = (JoinSet::new(), Arc::new(work));
     for chain in chains {
-        let (ctx, places, work) = (Arc::clone(ctx), chain.places(), work(chain));
+        let (ctx, places, work) = (Arc::clone(ctx), chain.places(), Arc::clone(&work));
         tasks.spawn(async move {
             match ctx.mover.chains.acquire().await {
-                Ok(_held) if ctx.stop.level() == Level::Run => (places, Some(work.await)),
+                // Boxed: what a chain takes while it works, it does not take while it waits.
+                Ok(_held) if ctx.stop.level() == Level::Run => (places, Some(Box::pin(work(chain)).await)),
                 _ => (places, None),
             }
         });
