@@ -87,12 +87,14 @@ fn transfers(job: &Job) -> Vec<String> {
 
 /// How each rule that copies or moves does it, for figures and for what is kept.
 pub(super) fn transfer_rules(job: &Job) -> Vec<TransferRule> {
+    let are_several = rules_with_transfers(job).nth(1).is_some();
     rules_with_transfers(job)
         .map(|(rule, transfer)| TransferRule {
             rule: rule.name.clone(),
             moves: transfer.removes_source.is_some(),
             streams: transfer.is_streamed(&job.bucket),
             carries_markers: carries_markers(rule, transfer),
+            looks_apart: are_several || transfer.is_in_place(&job.bucket),
             settings: transfer.settings.clone(),
         })
         .collect()

@@ -8,6 +8,7 @@ fn transfers() -> Vec<TransferRule> {
         moves,
         streams: false,
         carries_markers: true,
+        looks_apart: true,
         settings: settings(),
     };
     vec![rule("archive", true), rule("mirror", false)]
