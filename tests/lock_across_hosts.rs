@@ -77,19 +77,20 @@ fn done_once(world: &World) {
 
 #[test]
 fn on_one_host_the_second_run_is_73_and_says_who_since_when_and_how_far() {
-    let world = world();
-    let job = world.job(&format!("{SLOWLY}{EVERYTHING}"));
+    let world = World::new(plain(1200, 3));
+    let job = world.job(&format!("limits: {{ versions_per_second: 900, concurrency: 1 }}\n{EVERYTHING}"));
     let mut first = world.start_run(&job);
     wait_for_deletions(&world, &mut first);
+    wait_until("the first outcome", || world.status()["done"].as_u64().unwrap() > 0);
     let run = format!("run={}", world.files().run_id);
     let pid = format!("pid={}", first.pid());
-    let second =
-        world.run(&job).expect(73).says(&[&pid, "host=", &run, "since=", "so far 900 listed, 900 planned, "]);
+    let words = [&pid, "host=", &run, "since=", "so far 3600 listed, 3600 planned, "];
+    let second = world.run(&job).expect(73).says(&words);
     let settled = second.stderr.split("planned, ").nth(1).unwrap().split(' ').next().unwrap();
-    assert!((1..900).contains(&settled.parse::<u32>().unwrap()), "{}", second.stderr);
+    assert!((1..3600).contains(&settled.parse::<u32>().unwrap()), "{}", second.stderr);
     assert!(second.took < Duration::from_secs(5), "it waits for nobody: {:?}", second.took);
     first.wait().expect(0);
-    done_once(&world);
+    assert_eq!((world.count(), deletions(&world)), (0, 3600));
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn on_another_host_it_is_73_too_and_the_lock_leaves_nothing_behind() {
     for versioning in [VersioningStatus::Enabled, VersioningStatus::Suspended, VersioningStatus::Unversioned]
     {
         let world = world_with(versioning, Personality::default());
-        let job = world.job(&locked("bucket: locks, ttl: 10s"));
+        let job = world.job(&locked("bucket: locks, ttl: 10s").replace("200", "400"));
         let mut first = world.start_run(&job);
         wait_for_deletions(&world, &mut first);
         let run = format!("run={}", world.files().run_id);
@@ -112,7 +113,8 @@ fn on_another_host_it_is_73_too_and_the_lock_leaves_nothing_behind() {
         run_elsewhere(&world, "b", &job).expect(0).says(&["holds the lock"]);
         let mut made = effects(&world, Effect::Created);
         let mut gone = effects(&world, Effect::Deleted);
-        (made.sort(), gone.sort());
+        made.sort();
+        gone.sort();
         if expected == 0 {
             assert_eq!(made, gone, "its own versions, each once, and nothing else");
         } else {
@@ -146,7 +148,7 @@ fn a_dead_holder_is_taken_over_when_the_server_says_that_it_was_silent_for_long_
     let orphan = locks_left(&world, BUCKET);
     let orphan = orphan.iter().find(|version| version.is_latest).unwrap().clone();
     for host in ["b", "c"] {
-        run_elsewhere(&world, host, &job).expect(73).says(&["so far"]);
+        run_elsewhere(&world, host, &job).expect(73).says(&["last heard of"]);
     }
     assert_eq!(locks_left(&world, BUCKET).len(), 1, "who stays away writes nothing");
     world.sandbox.set_clock_offset(AHEAD_MS + 123_000);
@@ -237,16 +239,24 @@ fn a_lock_that_somebody_overwrites_or_deletes_ends_the_run() {
 
 #[test]
 fn a_server_that_keeps_no_conditions_is_found_out_before_anything_is_done() {
-    let ignores = Personality { ignores_put_conditions: true, ..Personality::default() };
-    let world = world_with(VersioningStatus::Enabled, ignores);
-    let before = world.sandbox.store().versions(BUCKET).unwrap();
-    for bucket in [LOCKS, BUCKET] {
-        let job = world.job(&locked(&format!("bucket: {bucket}")));
-        world.run(&job).expect(2).says(&["does not keep the condition If-None-Match", "leave `lock` out"]);
-        assert_eq!(locks_left(&world, bucket), [], "what it wrote is gone again");
+    let aws = Personality::default;
+    for (personality, words) in [
+        (Personality { ignores_put_conditions: true, ..aws() }, "does not keep the condition If-None-Match"),
+        (
+            Personality { refuses_put_if_match: true, ..aws() },
+            "refuses a write whose condition If-Match holds",
+        ),
+    ] {
+        let world = world_with(VersioningStatus::Enabled, personality);
+        let before = world.sandbox.store().versions(BUCKET).unwrap();
+        for bucket in [LOCKS, BUCKET] {
+            let job = world.job(&locked(&format!("bucket: {bucket}")));
+            world.run(&job).expect(2).says(&[words, "leave `lock` out"]);
+            assert_eq!(locks_left(&world, bucket), [], "what it wrote is gone again");
+        }
+        assert_eq!(world.sandbox.store().versions(BUCKET).unwrap(), before);
+        assert_eq!(world.requests(Operation::ListObjectVersions), 0);
     }
-    assert_eq!(world.sandbox.store().versions(BUCKET).unwrap(), before);
-    assert_eq!(world.requests(Operation::ListObjectVersions), 0);
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub(super) fn put(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
              parameters",
         ));
     }
+    if context.personality.refuses_put_if_match && request.header("if-match").is_some() {
+        return Err(Refusal::of("PreconditionFailed").with("Condition", "If-Match"));
+    }
     if !context.personality.ignores_put_conditions {
         conditions::check_destination(request, &bucket, key.as_bytes())?;
     }

@@ -24,7 +24,7 @@ use super::{Ending, Stop};
 use keeper::Kept;
 use note::{Holder, Note};
 use object::{Desk, Put};
-use state::{Approach, Holding, Standing, approach};
+use state::{Approach, Found, Holding, Standing, approach};
 
 /// How often taking the lock is begun anew where others write at the same time or answers get lost.
 const TRIES_MAX: u32 = 8;
@@ -70,8 +70,13 @@ pub(super) async fn take(
         ttl_secs: spec.ttl.as_secs(),
     };
     let mut desk = Desk::new(spec, holder, caller);
-    let (holding, created) = win(&mut desk).await?;
-    prove(&desk, &holding).await?;
+    let (mut holding, created) = win(&mut desk).await?;
+    if let Err(ending) = prove(&desk, &mut holding).await {
+        if !matches!(ending, Ending::Usage(_) | Ending::Locked(_)) {
+            keeper::give_back(&desk, holding, created).await;
+        }
+        return Err(ending);
+    }
     let desk = Arc::new(desk);
     desk.confirmed(&holding);
     let (end, ended) = watch::channel(false);
@@ -151,39 +156,64 @@ fn refusal(desk: &Desk, error: object::Trouble) -> Result<String, Ending> {
     }
 }
 
-/// Two writes that must be refused: a server that carries one of them out keeps no conditions, and its lock
-/// would keep nobody away. They would write that the lock is given back.
-async fn prove(desk: &Desk, holding: &Holding) -> Result<(), Ending> {
+/// What a server must do for its lock to keep somebody away: refuse two writes whose conditions do not
+/// hold, and carry out one whose condition holds. A server that does otherwise is found out here, before
+/// anything else is done. Each of the first two would write that the lock is given back.
+async fn prove(desk: &Desk, holding: &mut Holding) -> Result<(), Ending> {
     let mut note = Note::new(&desk.holder, desk.epoch, u64::from(TRIES_MAX), desk.since.clone());
     note.released = true;
     for (expect, name) in [(Expect::Absent, "If-None-Match"), (Expect::Etag(NO_ETAG), "If-Match")] {
-        let mut tries = 0;
-        loop {
+        for tries_left in (0..TRIES_MAX).rev() {
             note.beat += 1;
-            match desk.put(&note, expect).await {
+            let last = match desk.put(&note, expect).await {
                 Put::Refused => break,
                 Put::Done { version_id, .. } => {
                     desk.made(version_id);
-                    desk.give_up_versions().await;
-                    return Err(Ending::Usage(format!(
-                        "the server does not keep the condition {name} of a write, so {} would keep nobody \
-                         away: leave `lock` out, or name a bucket of a server that does. Nothing was done",
-                        desk.place()
-                    )));
+                    return Err(
+                        useless(desk, &format!("does not keep the condition {name} of a write")).await
+                    );
                 }
-                Put::Failed(error) => drop(refusal(desk, error)?),
-                Put::Open(_) => {}
-            }
-            tries += 1;
-            if tries == TRIES_MAX || desk.terms.standing(desk.now() - holding.sent_at()) > Standing::Firm {
-                return Err(Ending::Interrupted(format!(
-                    "whether the server keeps the condition {name} could not be found out for the lock {}",
-                    desk.place()
-                )));
+                Put::Failed(error) => refusal(desk, error)?,
+                Put::Open(why) => why,
+            };
+            if tries_left == 0 || holding.standing(desk.now()) > Standing::Firm {
+                let place = desk.place();
+                return Err(Ending::Interrupted(format!("the lock {place} could not be tried out: {last}")));
             }
         }
     }
-    Ok(())
+    let (beat, etag) = holding.begin(desk.now());
+    match desk.put(&desk.note(beat), Expect::Etag(&etag)).await {
+        Put::Done { etag, version_id } => {
+            holding.written(etag);
+            desk.made(version_id);
+            desk.tidy().await.map(drop).map_err(|error| ending_of_s3(&error))
+        }
+        Put::Refused => match desk.look().await {
+            Ok((seen, version_id)) => match holding.looked(seen) {
+                Found::Lost(why) => Err(Ending::Locked(format!("the lock {}: {why}", desk.place()))),
+                Found::Held if holding.beat() == beat => {
+                    desk.made(version_id);
+                    Ok(())
+                }
+                _ => Err(useless(desk, "refuses a write whose condition If-Match holds").await),
+            },
+            // The keeper looks again.
+            Err(error) => refusal(desk, error).map(drop),
+        },
+        Put::Failed(error) => refusal(desk, error).map(drop),
+        Put::Open(_) => Ok(()),
+    }
+}
+
+/// The end of a run whose server cannot hold a lock; what was written to find that out goes again.
+async fn useless(desk: &Desk, what: &str) -> Ending {
+    desk.give_up_versions().await;
+    Ending::Usage(format!(
+        "the server {what}, so {} would keep nobody away: leave `lock` out, or name a bucket of a server \
+         that does. Nothing was done",
+        desk.place()
+    ))
 }
 
 impl Lease {

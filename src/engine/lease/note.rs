@@ -90,7 +90,8 @@ impl fmt::Display for Note {
         let Self { pid, listed, planned, settled, .. } = self;
         write!(
             f,
-            "pid={pid} host={} run={run} since={}; so far {listed} listed, {planned} planned, {settled} settled",
+            "pid={pid} host={} run={run} since={}; when last heard of, it had listed {listed}, planned {planned} and \
+             settled {settled}",
             text(&self.host),
             text(&self.since)
         )

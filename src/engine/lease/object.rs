@@ -129,7 +129,10 @@ impl Desk {
         Ok(match found {
             None => (Seen::Absent, None),
             Some(object) => match Note::read(&object.body) {
-                Some(note) => (Seen::Note { note, etag: object.etag, age: object.age }, object.version_id),
+                Some(note) => (
+                    Seen::Note { note: Box::new(note), etag: object.etag, age: object.age },
+                    object.version_id,
+                ),
                 None => (Seen::Foreign, object.version_id),
             },
         })

@@ -75,7 +75,7 @@ pub(super) enum Seen {
     Absent,
     /// A note.
     Note {
-        note: Note,
+        note: Box<Note>,
         etag: Box<str>,
         /// By the server's clock.
         age: Duration,
@@ -90,11 +90,11 @@ pub(super) enum Approach {
     /// Write, if nothing is there.
     Create,
     /// Write, if what was seen is still there. `was` held it before.
-    Replace { etag: Box<str>, was: Note },
+    Replace { etag: Box<str>, was: Box<Note> },
     /// The write whose outcome was open was carried out.
     Have { etag: Box<str>, beat: u64 },
     /// Stay away: this one holds it.
-    Held(Note),
+    Held(Box<Note>),
     /// Stay away: what lies there is not this job's lock. The text says what it is.
     Occupied(String),
 }
@@ -168,6 +168,11 @@ impl Holding {
     /// When the last write was sent that is known to have been carried out.
     pub(super) fn sent_at(&self) -> Duration {
         self.sent_at
+    }
+
+    /// The number of the last write that is known to have been carried out.
+    pub(super) fn beat(&self) -> u64 {
+        self.beat
     }
 
     /// Whether no write is open, so that another may follow.

@@ -16,7 +16,7 @@ fn note(id: &str, beat: u64) -> Note {
 }
 
 fn seen(note: Note, age: Duration) -> Seen {
-    Seen::Note { note, etag: "e".into(), age }
+    Seen::Note { note: Box::new(note), etag: "e".into(), age }
 }
 
 fn held() -> Holding {
@@ -27,7 +27,7 @@ fn held() -> Holding {
 fn a_lock_is_free_where_it_was_given_back_or_its_holder_is_silent_for_too_long() {
     assert_eq!(approach(Seen::Absent, "j", "b"), Approach::Create);
     let live = seen(note("a", 4), TTL + SECOND);
-    assert_eq!(approach(live, "j", "b"), Approach::Held(note("a", 4)), "a second may be rounding");
+    assert_eq!(approach(live, "j", "b"), Approach::Held(Box::new(note("a", 4))), "a second may be rounding");
     let dead = seen(note("a", 4), TTL + ROUNDING);
     assert!(matches!(approach(dead, "j", "b"), Approach::Replace { was, .. } if was.beat == 4));
     let released = Note { released: true, ..note("a", 4) };
@@ -123,7 +123,7 @@ impl Server {
         match &self.object {
             None => Seen::Absent,
             Some((note, n, at)) => Seen::Note {
-                note: note.clone(),
+                note: Box::new(note.clone()),
                 etag: format!("e{n}").into(),
                 age: Duration::from_secs((now / 1000).saturating_sub(at / 1000)),
             },
