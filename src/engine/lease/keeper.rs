@@ -23,6 +23,7 @@ pub(super) struct Kept {
 /// Renews the lock until the run ends; `None` where the lock was lost.
 pub(super) async fn keep(kept: Kept) -> Option<Holding> {
     let Kept { desk, mut holding, stop, mut ended } = kept;
+    let mut was_refused = false;
     loop {
         let now = desk.now();
         if holding.standing(now) == Standing::Over {
@@ -35,19 +36,23 @@ pub(super) async fn keep(kept: Kept) -> Option<Holding> {
                 tokio::select! {
                     () = run_ends(&mut ended) => return Some(holding),
                     () = desk.renamed.notified(), if may_write_early => {
-                        renew(&desk, &mut holding, &stop).await;
+                        was_refused = renew(&desk, &mut holding, &stop).await;
                     }
                     () = tokio::time::sleep(until.saturating_sub(now)) => {}
                 }
             }
-            Duty::Renew => renew(&desk, &mut holding, &stop).await,
+            Duty::Renew => was_refused = renew(&desk, &mut holding, &stop).await,
             Duty::Look => {
+                let beat = holding.beat();
                 if let Some(lost) = look(&desk, &mut holding).await {
                     stop.abort(Ending::Interrupted(format!(
                         "the lock {} was lost, nothing more was sent: {lost}; run again to go on",
                         desk.place()
                     )));
                     return None;
+                }
+                if was_refused && holding.beat() == beat {
+                    fails(&desk, &mut holding, "the server refused it, though nothing has changed");
                 }
             }
         }
@@ -60,11 +65,12 @@ async fn run_ends(ended: &mut watch::Receiver<bool>) {
     let _told = ended.wait_for(|ended| *ended).await;
 }
 
-async fn renew(desk: &Desk, holding: &mut Holding, stop: &Stop) {
+/// Writes the object anew; whether the server refused that.
+async fn renew(desk: &Desk, holding: &mut Holding, stop: &Stop) -> bool {
     let (beat, etag) = holding.begin(desk.now());
     match desk.put(&desk.note(beat), Expect::Etag(&etag)).await {
-        Put::Done { etag, version_id } => {
-            holding.written(etag);
+        Put::Done { etag, version_id, sent_at } => {
+            holding.written(etag, sent_at);
             desk.made(version_id);
             desk.confirmed(holding);
             if let Err(error) = desk.tidy().await {
@@ -72,10 +78,11 @@ async fn renew(desk: &Desk, holding: &mut Holding, stop: &Stop) {
             }
         }
         // Looked at next, at once: a write of ours whose answer was lost may be what is in the way.
-        Put::Refused => {}
+        Put::Refused => return true,
         Put::Open(why) | Put::Failed(Trouble::Passing(why)) => fails(desk, holding, &why),
         Put::Failed(Trouble::Lasting(error)) => fails(desk, holding, &error.to_string()),
     }
+    false
 }
 
 fn fails(desk: &Desk, holding: &mut Holding, why: &str) {

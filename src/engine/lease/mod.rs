@@ -123,7 +123,9 @@ async fn win(desk: &mut Desk) -> Result<(Holding, bool), Ending> {
         let note = Note::new(&desk.holder, epoch, beat, desk.since.clone());
         let expect = expects.as_deref().map_or(Expect::Absent, Expect::Etag);
         match desk.put(&note, expect).await {
-            Put::Done { etag, version_id } => return Ok(won(desk, &bid, etag, version_id)),
+            Put::Done { etag, version_id, sent_at } => {
+                return Ok(won(desk, &Bid { sent_at, ..bid }, etag, version_id));
+            }
             Put::Refused => last = "others write to it at the same time".into(),
             Put::Open(why) => last = why,
             Put::Failed(error) => last = refusal(desk, error)?,
@@ -184,8 +186,8 @@ async fn prove(desk: &Desk, holding: &mut Holding) -> Result<(), Ending> {
     }
     let (beat, etag) = holding.begin(desk.now());
     match desk.put(&desk.note(beat), Expect::Etag(&etag)).await {
-        Put::Done { etag, version_id } => {
-            holding.written(etag);
+        Put::Done { etag, version_id, sent_at } => {
+            holding.written(etag, sent_at);
             desk.made(version_id);
             desk.tidy().await.map(drop).map_err(|error| ending_of_s3(&error))
         }

@@ -1,13 +1,13 @@
 //! The lock object: one look, one write, and the versions that this process made of it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
 use crate::job::LockSpec;
 use crate::model::{Class, DeleteOptions, Item, Key, Kind, RuleId, Timestamp, VersionId};
-use crate::s3::{Attributes, Expect, Operation, S3Error};
+use crate::s3::{Attributes, Expect, Operation, S3Error, Written};
 
 use super::super::caller::Caller;
 use super::note::{Holder, Note};
@@ -57,7 +57,12 @@ pub(super) enum Trouble {
 /// What came of a write.
 pub(super) enum Put {
     /// It was carried out.
-    Done { etag: Box<str>, version_id: Option<VersionId> },
+    Done {
+        etag: Box<str>,
+        version_id: Option<VersionId>,
+        /// When its first attempt was sent.
+        sent_at: Duration,
+    },
     /// Its condition does not hold, or did not hold any more after an answer was lost.
     Refused,
     /// Nobody knows.
@@ -120,11 +125,12 @@ impl Desk {
     /// Looks at what lies under the key, and which version it is.
     pub(super) async fn look(&self) -> Result<(Seen, Option<VersionId>), Trouble> {
         let client = &self.caller.client;
-        let call = self.caller.call(Operation::GetObject, 0, None, || client.get_latest(&self.key));
-        let found = match tokio::time::timeout(self.patience(), call).await {
-            Ok(Ok(found)) => found.flatten(),
+        let call =
+            self.caller.call(Operation::GetObject, 0, None, || self.in_time(client.get_latest(&self.key)));
+        let found = match tokio::time::timeout(self.terms.abort_after(), call).await {
+            Ok(Ok(Some(Some(found)))) => found,
+            Ok(Ok(_)) | Err(_) => return Err(Trouble::Passing("no answer in time".into())),
             Ok(Err(error)) => return Err(trouble(error)),
-            Err(_) => return Err(Trouble::Passing("no answer in time".into())),
         };
         Ok(match found {
             None => (Seen::Absent, None),
@@ -145,21 +151,34 @@ impl Desk {
         let body = bytes::Bytes::from(note.to_bytes());
         let metadata = [("content-type".to_owned(), "application/json".to_owned())].into();
         let attributes = Attributes { metadata: Some(&metadata), ..Attributes::default() };
+        // A request may wait long for its turn where the job allows few of them.
+        let sent_at = OnceLock::new();
         let call = self.caller.call(Operation::PutObject, 0, None, || {
-            client.put_version(&self.key, body.clone(), &attributes, expect)
+            sent_at.get_or_init(|| self.now());
+            self.in_time(client.put_version(&self.key, body.clone(), &attributes, expect))
         });
-        match tokio::time::timeout(self.patience(), call).await {
-            Err(_) => Put::Open("no answer in time".into()),
-            Ok(Ok(None)) => Put::Open("nothing was sent".into()),
-            Ok(Ok(Some(written))) => match written.etag {
-                Some(etag) => Put::Done { etag, version_id: written.version_id },
-                None => Put::Open("the answer names no ETag".into()),
-            },
+        match tokio::time::timeout(self.terms.abort_after(), call).await {
+            Ok(Ok(Some(Some(Written { etag: Some(etag), version_id, .. })))) => {
+                let sent_at = sent_at.get().copied().unwrap_or_default();
+                Put::Done { etag, version_id, sent_at }
+            }
+            Ok(Ok(_)) | Err(_) => Put::Open("no answer in time".into()),
             Ok(Err(error)) if error.is_precondition() || error.is_absent() => Put::Refused,
             Ok(Err(error)) => match trouble(error) {
                 Trouble::Passing(why) => Put::Open(why),
                 lasting @ Trouble::Lasting(_) => Put::Failed(lasting),
             },
+        }
+    }
+
+    /// One attempt; `None` where its answer takes too long.
+    async fn in_time<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, S3Error>>,
+    ) -> Result<Option<T>, S3Error> {
+        match tokio::time::timeout(self.patience(), attempt).await {
+            Ok(answer) => answer.map(Some),
+            Err(_) => Ok(None),
         }
     }
 

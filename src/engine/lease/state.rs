@@ -206,10 +206,10 @@ impl Holding {
         (beat, self.etag.clone())
     }
 
-    /// The server says that the write begun last was carried out.
-    pub(super) fn written(&mut self, etag: Box<str>) {
-        if let Some((beat, sent_at)) = self.open.pop() {
-            self.confirm(beat, sent_at, etag);
+    /// The server says that the write begun last was carried out. It may have waited before it was sent.
+    pub(super) fn written(&mut self, etag: Box<str>, sent_at: Duration) {
+        if let Some((beat, begun_at)) = self.open.pop() {
+            self.confirm(beat, sent_at.max(begun_at), etag);
         }
     }
 

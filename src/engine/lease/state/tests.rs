@@ -57,7 +57,7 @@ fn renewing_counts_from_the_moment_of_sending() {
     assert_eq!(held.duty(SECOND), Duty::Rest(21 * SECOND));
     assert_eq!(held.duty(21 * SECOND), Duty::Renew);
     assert_eq!(held.begin(21 * SECOND), (2, "e1".into()));
-    held.written("e2".into());
+    held.written("e2".into(), 21 * SECOND);
     assert_eq!((held.sent_at(), held.duty(40 * SECOND)), (21 * SECOND, Duty::Rest(41 * SECOND)));
     assert_eq!(held.begin(41 * SECOND), (3, "e2".into()));
     assert_eq!(held.standing(61 * SECOND), Standing::Wanes);
@@ -91,7 +91,7 @@ fn a_lock_that_another_has_is_lost() {
     }
     let mut held = held();
     held.begin(21 * SECOND);
-    held.written("e2".into());
+    held.written("e2".into(), 21 * SECOND);
     assert_eq!(held.looked(seen(note("a", 1), SECOND)), Found::Old, "an answer from the past tells nothing");
 }
 
@@ -240,7 +240,7 @@ fn act(server: &mut Server, process: &mut Process, now: u64, fate: Fate) {
             let (beat, expects) = held.begin(clock);
             let renewed = Note::new(&holder(&id), process.epoch, beat, String::new());
             match write(server, now, fate, renewed, Some(expects)) {
-                Some(etag) => held.written(etag),
+                Some(etag) => held.written(etag, clock),
                 None => held.failed(clock),
             }
         }
