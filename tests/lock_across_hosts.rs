@@ -297,6 +297,18 @@ fn lost_answers_and_a_slow_server_lose_no_lock() {
 }
 
 #[test]
+fn a_low_ceiling_of_requests_does_not_cost_the_lock() {
+    let locks = Seed { bucket: LOCKS.into(), keys: 0, ..Seed::default() };
+    let world = World::with(Config { seeds: vec![plain(60, 3), locks], ..Config::default() });
+    let limits = "limits: { requests_per_second: 2, versions_per_second: 100, concurrency: 16 }";
+    let job = world.job(&format!("{limits}\nlock: {{ bucket: locks, ttl: 10s }}\n{EVERYTHING}"));
+    let ended = world.run(&job).expect(0);
+    assert!(ended.took > Duration::from_secs(8), "it outlived its first renewals: {:?}", ended.took);
+    assert!(effects(&world, Effect::Created).len() > 3, "it was renewed meanwhile");
+    assert_eq!(deletions(&world), 180);
+}
+
+#[test]
 fn an_interrupted_run_gives_the_lock_back_and_a_plan_needs_none() {
     let world = world();
     let job = world.job(&locked("bucket: locks"));
