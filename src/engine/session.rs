@@ -204,7 +204,9 @@ impl Begun {
         if let Some(lease) = lease {
             lease.name_run(&files.run_id);
         }
-        put_notes(&checkpoint, &job, &files, facts.now).await.map_err(|error| ending_of_checkpoint(&error))?;
+        put_notes(&checkpoint, &job, &files, facts.now)
+            .await
+            .map_err(|error| ending_of_checkpoint(&error))?;
         let resumed_under = checkpoint.header().clone();
         let planning = matches!(command, Command::Plan { .. });
         if let Some(ending) = moved(&resumed_under, &facts) {
