@@ -15,7 +15,7 @@ use crate::telemetry::{
 
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
-use super::client::{StandIn, connect, destinations, load, state_root};
+use super::client::{StandIn, connect, destinations, load, lock_client, state_root};
 use super::progress::Progress;
 use super::{confirm, now, print, print_json, signals};
 
@@ -97,12 +97,14 @@ async fn work(
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
+    let lock = lock_client(&job, &client, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,
         client,
         destinations,
+        lock,
         state_dir: state_dir.to_owned(),
         command,
         stop,

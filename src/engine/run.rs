@@ -168,6 +168,7 @@ fn rules_of(job: &Job, began: Timestamp, versioning: VersioningStatus) -> Rules 
             .iter()
             .map(|action| action.transfer().map(|transfer| transfer.settings.history))
             .collect(),
+        lock_object: job.lock.as_ref().and_then(|lock| lock.key_in(&job.bucket)).cloned(),
     }
 }
 

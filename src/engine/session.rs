@@ -6,23 +6,24 @@ use std::time::Duration;
 
 use crate::checkpoint::{
     Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunLock, RunState,
-    Snapshot, StateDir, Totals,
+    Snapshot, StateDir, Totals, host_name,
 };
 use crate::job::{Action, Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
 use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
 use crate::rules::Verdict;
-use crate::s3::Client;
+use crate::s3::{Client, Operation};
 use crate::telemetry::{Event, Metrics};
 
 use super::caller::Caller;
 use super::errors::ending_of_checkpoint;
+use super::lease::Lease;
 use super::mover::{Destination, Mover, Side};
 use super::preflight::{self, BucketFacts, look_at_destination, look_with};
 use super::run::{self, Setup};
 use super::standing::{Choice, Standing, choose};
-use super::{Ending, Stop};
+use super::{Ending, Stop, lease, overlap};
 
 /// Ended runs whose files are kept.
 const RUNS_KEPT: usize = 30;
@@ -59,6 +60,8 @@ pub struct Session {
     pub client: Arc<Client>,
     /// For each action of the job, where it copies to; absent where it copies nothing.
     pub destinations: Vec<Option<Destination>>,
+    /// The bucket of the job's lock across hosts; absent where it has none.
+    pub lock: Option<Arc<Client>>,
     /// The job's own state directory.
     pub state_dir: PathBuf,
     /// What to do.
@@ -122,14 +125,14 @@ async fn attempt(
     reported: &mut Option<RunFiles>,
     held: &mut Option<RunLock>,
 ) -> Result<(Ending, Timestamp), Ending> {
-    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, confirm } =
+    let Session { job, client, destinations, lock, state_dir, command, ephemeral, stop, metrics, confirm } =
         session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
-    let lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
-        LockError::Held { .. } => Ending::Locked(error.to_string()),
+    let local = dir.lock("starting", client.server_now()).map_err(|error| match error {
+        LockError::Held { ref holder, .. } => overlap::locked(&dir, &error.to_string(), holder),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
-    let lock = held.insert(lock);
+    let local = held.insert(local);
     metrics.emit(&Event::LockTaken);
     let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
@@ -144,45 +147,102 @@ async fn attempt(
             return Err(stop.ending().unwrap_or_else(|| Ending::Interrupted("stopped".into())));
         }
     };
-    let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
-    *reported = Some(files.clone());
-    lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
-    put_notes(&checkpoint, &job, &files, facts.now).await.map_err(|error| ending_of_checkpoint(&error))?;
-    let resumed_under = checkpoint.header().clone();
-    let planning = matches!(command, Command::Plan { .. });
-    if let Some(ending) = moved(&resumed_under, &facts) {
-        return Ok(close(checkpoint, ending, facts.now, planning).await);
-    }
-    let room = match DiskGuard::lay(dir.path()) {
-        Ok(guard) => checkpoint.guard_disk(guard).await,
-        Err(error) => Err(error),
+    let lease = match lock.filter(|_| !matches!(command, Command::Plan { .. })) {
+        Some(client) => hold(&job, client, &caller, &stop).await?,
+        None => None,
     };
-    let room = match room {
-        Ok(room) => room,
-        // Nothing was sent: there must be room for what is in flight before something is.
-        Err(error) => {
-            return Ok(close(checkpoint, ending_of_checkpoint(&error), facts.now, planning).await);
+    let begun = Begun { dir, job, caller, facts, sides, command, ephemeral, stop, confirm };
+    let ended = begun.carry_out(local, lease.as_ref(), reported).await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    ended
+}
+
+/// Takes the lock across hosts, where the job has one.
+async fn hold(
+    job: &Job,
+    client: Arc<Client>,
+    caller: &Caller,
+    stop: &Arc<Stop>,
+) -> Result<Option<Lease>, Ending> {
+    let Some(spec) = &job.lock else { return Ok(None) };
+    let pace = caller.pace.beside(&pace_of(&job.limits));
+    let own = Caller::new(client, pace, Arc::clone(&caller.metrics), fastrand::u64(..));
+    if spec.key_in(&job.bucket).is_none() {
+        // Finds its region.
+        preflight::ask(own.call(Operation::HeadBucket, 0, None, || own.client.head_bucket())).await?;
+    }
+    lease::take(spec, &job.name, host_name(), own, Arc::clone(stop)).await.map(Some)
+}
+
+/// A command that has its locks and knows its buckets.
+struct Begun {
+    dir: StateDir,
+    job: Job,
+    caller: Caller,
+    facts: BucketFacts,
+    sides: Vec<Option<Arc<Side>>>,
+    command: Command,
+    ephemeral: bool,
+    stop: Arc<Stop>,
+    confirm: Option<Confirm>,
+}
+
+impl Begun {
+    /// Takes up the run and works on it.
+    async fn carry_out(
+        self,
+        local: &mut RunLock,
+        lease: Option<&Lease>,
+        reported: &mut Option<RunFiles>,
+    ) -> Result<(Ending, Timestamp), Ending> {
+        let Self { dir, job, caller, facts, sides, command, ephemeral, stop, confirm } = self;
+        let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
+        *reported = Some(files.clone());
+        local.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
+        if let Some(lease) = lease {
+            lease.name_run(&files.run_id);
         }
-    };
-    caller.watch_room(room);
-    let setup = Setup {
-        mover: Mover::new(&job, sides),
-        job,
-        caller,
-        checkpoint: checkpoint.clone(),
-        file: files.checkpoint,
-        stop,
-        facts,
-        list: !matches!(command, Command::Apply { .. }),
-        execute: !planning,
-        confirm,
-    };
-    let (ending, at) = run::run(setup).await;
-    let ended = close(checkpoint, ending, at, planning).await;
-    if !planning {
-        tidy_up(&dir, &ended.0, ended.1);
+        put_notes(&checkpoint, &job, &files, facts.now)
+            .await
+            .map_err(|error| ending_of_checkpoint(&error))?;
+        let resumed_under = checkpoint.header().clone();
+        let planning = matches!(command, Command::Plan { .. });
+        if let Some(ending) = moved(&resumed_under, &facts) {
+            return Ok(close(checkpoint, ending, facts.now, planning).await);
+        }
+        let room = match DiskGuard::lay(dir.path()) {
+            Ok(guard) => checkpoint.guard_disk(guard).await,
+            Err(error) => Err(error),
+        };
+        let room = match room {
+            Ok(room) => room,
+            // Nothing was sent: there must be room for what is in flight before something is.
+            Err(error) => {
+                return Ok(close(checkpoint, ending_of_checkpoint(&error), facts.now, planning).await);
+            }
+        };
+        caller.watch_room(room);
+        let setup = Setup {
+            mover: Mover::new(&job, sides),
+            job,
+            caller,
+            checkpoint: checkpoint.clone(),
+            file: files.checkpoint,
+            stop,
+            facts,
+            list: !matches!(command, Command::Apply { .. }),
+            execute: !planning,
+            confirm,
+        };
+        let (ending, at) = run::run(setup).await;
+        let ended = close(checkpoint, ending, at, planning).await;
+        if !planning {
+            tidy_up(&dir, &ended.0, ended.1);
+        }
+        Ok(ended)
     }
-    Ok(ended)
 }
 
 /// What is left to do in the state directory after a run.

@@ -7,6 +7,7 @@
 mod compile;
 mod fingerprint;
 mod lint;
+mod lock_section;
 mod metrics_section;
 mod problem;
 mod reader;
@@ -26,8 +27,8 @@ pub use fingerprint::{Fingerprint, differences};
 pub use lint::may_select_markers;
 pub use problem::{Problem, Problems};
 pub use spec::{
-    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, Metrics,
-    Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures, Transfer,
+    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, LockSpec,
+    Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures, Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.
