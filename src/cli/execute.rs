@@ -2,17 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
 use crate::job::{Endpoint, Job};
 use crate::report::{Ceilings, Summary, plan_text, summary_text};
-use crate::telemetry::{Exporter, Metrics, write_textfile};
+use crate::telemetry::{Metrics, write_textfile};
 
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, state_root};
 use super::progress::Progress;
-use super::{confirm, print, print_json, signals};
+use super::{confirm, listener, print, print_json, signals};
+
+/// How long the end waits for those who look at the live page to be told of it.
+const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn plan(common: &Common, plan: Plan) -> Result<Ending, Ending> {
     let job = load(&plan.job)?;
@@ -47,7 +51,8 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     let metrics = Arc::new(
         Metrics::new(&job.name).map_err(|error| Ending::Bug(format!("the metric catalogue: {error}")))?,
     );
-    let _exporter = listen(&job, &metrics).await;
+    let board = listener::board(&job, &command)?;
+    let exporter = listener::listen(&job, &metrics, &board).await;
     let progress = Progress::show(common.progress, Arc::clone(&metrics));
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
@@ -65,11 +70,16 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         command,
         stop,
         metrics: Arc::clone(&metrics),
+        board: Arc::clone(&board),
         confirm,
     };
     let SessionReport { ending, files } = engine::execute(session).await;
     signals.abort();
     drop(progress);
+    if exporter.is_some() {
+        board.told(LAST_WORD_PATIENCE).await;
+    }
+    drop(exporter);
     if let Some(target) = textfile {
         tell_textfile(&target, &metrics);
     }
@@ -98,20 +108,6 @@ fn ceilings(job: &Job) -> Ceilings {
         versions_per_second: job.limits.versions_per_second,
         requests_per_second: job.limits.requests_per_second,
         bytes_per_second: job.limits.bytes_per_second,
-    }
-}
-
-/// A listener that cannot be had is no reason not to sweep.
-async fn listen(job: &Job, metrics: &Arc<Metrics>) -> Option<Exporter> {
-    match Exporter::start(job.metrics.listen?, Arc::clone(metrics)).await {
-        Ok(exporter) => {
-            tracing::info!("metrics on http://{}/metrics", exporter.address());
-            Some(exporter)
-        }
-        Err(error) => {
-            tracing::warn!("no metrics listener: {error}");
-            None
-        }
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use crate::telemetry::live::BudgetLeft;
+
 /// Listed versions before `max_share` is judged: a share of a handful says nothing.
 const SHARE_JUDGED_FROM: u64 = 10_000;
 
@@ -172,6 +174,18 @@ impl Budget {
         #[expect(clippy::cast_precision_loss, reason = "counts of versions stay far below 2^52")]
         let over = (self.spent_before_versions + total.versions) as f64 > share_max * listing.listed as f64;
         (!judged || over).then_some("max_share")
+    }
+
+    /// What is left of the limits; what is granted counts as spent.
+    pub(super) fn left(&self) -> BudgetLeft {
+        let mut gone = self.spent;
+        gone.add(self.reserved_sum);
+        BudgetLeft {
+            versions: self.limits.versions_max.map(|max| max.saturating_sub(gone.versions)),
+            versions_max: self.limits.versions_max,
+            bytes: self.limits.bytes_max.map(|max| max.saturating_sub(gone.bytes)),
+            bytes_max: self.limits.bytes_max,
+        }
     }
 
     /// Books the outcome of a batch: `done` was deleted, `open` was sent and may have been applied

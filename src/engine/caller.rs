@@ -145,9 +145,10 @@ impl Caller {
         locked(&self.ranges).next_end(now).map(|until| until - now)
     }
 
-    /// How long no attempt has succeeded.
+    /// How long no attempt has succeeded, pauses left out.
     pub(super) fn silent_for(&self) -> Duration {
-        locked(&self.last_success).elapsed()
+        let silent_for = locked(&self.last_success).elapsed();
+        self.pace.reins().loose_for().map_or(silent_for, |loose_for| silent_for.min(loose_for))
     }
 
     /// Sends `attempt` until it succeeds or another try is not this layer's to make. Every attempt
@@ -155,7 +156,8 @@ impl Caller {
     /// Expired credentials are refreshed, and a clock that is off is corrected, once per call.
     ///
     /// Once `stop` says that no new work is wanted, no attempt is begun any more: `None` where none
-    /// was made, the error of the last one otherwise.
+    /// was made, the error of the last one otherwise. So it is where the ceiling was lowered below what
+    /// the request names.
     pub(super) async fn call<T, F, Fut>(
         &self,
         operation: Operation,
@@ -249,6 +251,7 @@ impl Caller {
                 () = stopped(stop) => return last.map_or(Ok(None), Err),
                 ticket = may_leave => ticket,
             };
+            let Some(ticket) = ticket else { return last.map_or(Ok(None), Err) };
             let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,

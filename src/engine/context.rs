@@ -12,12 +12,14 @@ use crate::job::Job;
 use crate::model::Timestamp;
 use crate::rules::Rules;
 use crate::s3::S3Error;
+use crate::telemetry::live::Board;
 
 use super::Ending;
 use super::breaker::{Breaker, Tripped};
 use super::budget::{Budget, Listing};
 use super::caller::Caller;
 use super::errors;
+use super::live::Monitor;
 use super::mover::Mover;
 use super::page::Orders;
 use super::stop::Stop;
@@ -59,6 +61,14 @@ pub(super) struct Context {
     pub(super) planners_paused: AtomicU64,
     /// Nothing that is planned can be handed out, nothing is in hand, and nothing will be due later.
     pub(super) starved: AtomicBool,
+    /// Whether what is planned is carried out.
+    pub(super) executes: bool,
+    /// When the budget's deadline is.
+    pub(super) deadline: Option<Timestamp>,
+    /// What the run shows to those who look.
+    pub(super) board: Arc<Board>,
+    /// What is remembered for the live page, where one is wanted.
+    pub(super) monitor: Option<Monitor>,
     /// Bumped whenever a page or a settlement is committed, or listing ends.
     pub(super) moved: watch::Sender<u64>,
 }

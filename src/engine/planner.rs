@@ -73,6 +73,11 @@ impl Listing {
         locked(&self.ranges).live() == 0
     }
 
+    /// Ranges that are not done.
+    pub(super) fn live(&self) -> usize {
+        locked(&self.ranges).live()
+    }
+
     /// `None` where the range is done.
     async fn lock(&self, range: i64) -> Option<OwnedMutexGuard<()>> {
         let lock = locked(&self.locks).get(&range).cloned()?;
@@ -253,6 +258,9 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
     let receipt = slot.commit_split(Split { victim, page: planned });
     listing.handed_over(ctx, &handed, &seen);
     drop((victim_lock, new_lock));
+    if let Some(monitor) = &ctx.monitor {
+        monitor.split(victim, new.id, &probe.at);
+    }
     listing.bump(ctx);
     handed.committed(ctx, receipt.committed().await).then_some(Some(range))
 }
@@ -362,6 +370,9 @@ impl Handed {
         }
         ctx.listed.fetch_add(self.listed, Atomic::AcqRel);
         ctx.caller.metrics.page(self.kept, self.planned);
+        if let Some(monitor) = &ctx.monitor {
+            monitor.page(self.id, self.listed, self.planned, self.cursor.as_ref(), self.done);
+        }
         ctx.bump();
         true
     }

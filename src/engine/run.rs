@@ -1,5 +1,6 @@
 //! One run: its parts started, watched, and brought to an end together.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -15,12 +16,14 @@ use crate::model::{Class, Key, Timestamp, VersioningStatus};
 use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::Progress;
+use crate::telemetry::live::{Board, Phase};
 
 use super::breaker::{Breaker, FailureLimit};
 use super::budget::{Budget, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
 use super::errors::ending_of_checkpoint;
+use super::live::{self, Monitor};
 use super::mover::Mover;
 use super::page::Orders;
 use super::planner::{self, Listing};
@@ -47,6 +50,9 @@ pub(super) struct Setup {
     pub(super) list: bool,
     pub(super) execute: bool,
     pub(super) confirm: Option<Confirm>,
+    pub(super) board: Arc<Board>,
+    /// The checkpoint's file.
+    pub(super) checkpoint_file: PathBuf,
 }
 
 /// A budget window: budgets and the deadline count from its start. It outlives crashes and
@@ -67,7 +73,9 @@ pub(super) async fn run(setup: Setup) -> (Ending, Timestamp) {
     };
     match prepare(setup).await {
         Ok((ctx, parts)) => {
+            let listing = Arc::clone(&parts.listing);
             let ending = supervise(&ctx, parts).await;
+            live::show_last(&ctx, &listing).await;
             (ending, ctx.now())
         }
         Err(error) => (ending_of_checkpoint(&error), client_now),
@@ -85,7 +93,8 @@ struct Parts {
 }
 
 async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError> {
-    let Setup { job, caller, mover, checkpoint, stop, facts, list, execute, confirm } = setup;
+    let Setup { job, caller, mover, checkpoint, stop, facts, list, execute, confirm, board, checkpoint_file } =
+        setup;
     let totals = checkpoint.totals().await?;
     let mut ranges = checkpoint.ranges().await?;
     if ranges.is_empty() {
@@ -121,6 +130,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         ListingMode::Auto => (KeyOrders::BYTES, listers > 1),
         ListingMode::Sequential => (KeyOrders::EITHER, false),
     };
+    let monitor = board.has_page().then(|| Monitor::new(&ranges, checkpoint_file));
     let listing = Arc::new(Listing::new(ranges, if may_divide { listers } else { 1 }, execute));
     let list = list && !listing.is_done();
     let ctx = Arc::new(Context {
@@ -141,6 +151,10 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         in_vain: AtomicU32::new(0),
         planners_paused: AtomicU64::new(0),
         starved: AtomicBool::new(false),
+        executes: execute,
+        deadline,
+        board,
+        monitor,
         moved: watch::Sender::new(0),
         job,
     });
@@ -228,7 +242,12 @@ fn is_over(window: Window, job: &Job, now: Timestamp) -> bool {
 /// Starts the parts, waits for their end, and names it.
 async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     let Parts { listing, listers, list, execute, deadline, confirm, versioning } = parts;
+    live::lend_vitals(ctx, &listing);
+    ctx.board.enter(if execute { Phase::Running } else { Phase::Planning });
     let mut watchers = JoinSet::new();
+    watchers.spawn(live::show(Arc::clone(ctx), Arc::clone(&listing)));
+    watchers.spawn(live::obey(Arc::clone(ctx)));
+    watchers.spawn(live::tell_of_stop(Arc::clone(ctx)));
     watchers.spawn(watch_status(Arc::clone(ctx), versioning));
     if let Some(room) = ctx.caller.room() {
         watchers.spawn(disk::watch(Arc::clone(ctx), room, execute));
@@ -369,11 +388,14 @@ async fn confirmed(ctx: &Context, confirm: Confirm) -> bool {
         return true;
     }
     let header = ctx.checkpoint.header().clone();
+    ctx.board.enter(Phase::Confirming);
     let asked = tokio::task::spawn_blocking(move || confirm(&header, &totals, complete));
-    tokio::select! {
+    let answer = tokio::select! {
         answer = asked => answer.unwrap_or(false),
         () = ctx.stop.reached(Level::Drain) => true,
-    }
+    };
+    ctx.board.enter(Phase::Running);
+    answer
 }
 
 /// A change of the versioning status changes what deleting means.

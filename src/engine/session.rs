@@ -15,6 +15,7 @@ use crate::report::{AuditFile, AuditLevel, RULE_ACTIONS_NOTE};
 use crate::rules::Verdict;
 use crate::s3::Client;
 use crate::telemetry::Metrics;
+use crate::telemetry::live::{Board, Ended, Phase};
 
 use super::caller::Caller;
 use super::errors::ending_of_checkpoint;
@@ -69,6 +70,8 @@ pub struct Session {
     pub stop: Arc<Stop>,
     /// Where events are counted.
     pub metrics: Arc<Metrics>,
+    /// What the run shows to those who look.
+    pub board: Arc<Board>,
     /// `None` where no question is to be asked.
     pub confirm: Option<Confirm>,
 }
@@ -94,12 +97,13 @@ pub struct SessionReport {
 /// Does what the command asks.
 pub async fn execute(session: Session) -> SessionReport {
     let mut files = None;
-    let metrics = Arc::clone(&session.metrics);
+    let (metrics, board) = (Arc::clone(&session.metrics), Arc::clone(&session.board));
     let (ending, at) = match attempt(session, &mut files).await {
         Ok(ended) => ended,
         Err(ending) => (ending, Timestamp::default()),
     };
     metrics.ended(ending.exit_code(), at);
+    board.ended(Ended { word: ending.word(), exit_code: ending.exit_code(), message: ending.message() });
     SessionReport { ending, files }
 }
 
@@ -116,13 +120,14 @@ fn pace_of(limits: &Limits) -> PaceSettings {
 }
 
 async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
-    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, confirm } =
+    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, board, confirm } =
         session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
     let mut lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
         LockError::Held { .. } => Ending::Locked(error.to_string()),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
+    board.enter(Phase::Starting("the bucket has not been looked at yet"));
     let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
     let look = async {
@@ -136,6 +141,7 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
             return Err(stop.ending().unwrap_or_else(|| Ending::Interrupted("stopped".into())));
         }
     };
+    board.enter(Phase::Starting("the checkpoint is not open yet"));
     let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
     *reported = Some(files.clone());
     lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
@@ -170,6 +176,8 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
         list: !matches!(command, Command::Apply { .. }),
         execute: !planning,
         confirm,
+        board,
+        checkpoint_file: files.checkpoint.clone(),
     };
     let (ending, at) = run::run(setup).await;
     let ended = close(checkpoint, ending, at, planning).await;

@@ -7,6 +7,7 @@
 mod compile;
 mod fingerprint;
 mod lint;
+mod live_section;
 mod problem;
 mod reader;
 mod rule_section;
@@ -24,7 +25,8 @@ pub use fingerprint::{Fingerprint, differences};
 pub use problem::{Problem, Problems};
 pub use spec::{
     Action, Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, Job, KeyShape, Limits, ListingMode,
-    Metrics, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, Transfer,
+    LivePage, Metrics, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, TokenSource,
+    Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.

@@ -332,7 +332,7 @@ impl Reader<'_> {
 
     pub(super) fn metrics(&mut self, field: &Field<'_>) -> Option<Metrics> {
         const LISTEN: &str = "an address and a port such as 127.0.0.1:9464";
-        let section = self.section(field, &["listen", "textfile", "pushgateway"])?;
+        let section = self.section(field, &["listen", "textfile", "pushgateway", "live"])?;
         if let Some(field) = section.get("pushgateway") {
             self.problem(field.node.at, "metrics.pushgateway is not available in this version").hint =
                 Some("use metrics.listen or metrics.textfile".into());
@@ -344,7 +344,8 @@ impl Reader<'_> {
             }
             address
         });
-        Some(Metrics { listen, textfile: self.opt_path(&section, "textfile") })
+        let live = self.live(&section, listen);
+        Some(Metrics { listen, textfile: self.opt_path(&section, "textfile"), live })
     }
 
     pub(super) fn sandbox(&mut self, field: &Field<'_>) -> Option<SandboxSpec> {

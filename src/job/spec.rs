@@ -297,6 +297,26 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
     /// File for the node exporter's textfile collector.
     pub textfile: Option<PathBuf>,
+    /// Whether the HTTP server shows a page for people, and to whom it listens.
+    pub live: Option<LivePage>,
+}
+
+/// The page that shows a run while it goes on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LivePage {
+    /// Where the secret stands that allows to steer the run; without one the page only shows.
+    pub token: Option<TokenSource>,
+    /// Names beside `localhost` by which the page may be asked for.
+    pub hosts: Vec<String>,
+}
+
+/// Where a secret stands: never in the job file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TokenSource {
+    /// In an environment variable of this name.
+    Env(String),
+    /// In a file.
+    File(PathBuf),
 }
 
 /// What the embedded server is filled with before a run.

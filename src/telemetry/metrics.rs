@@ -261,6 +261,21 @@ impl Metrics {
         }
     }
 
+    /// Sums of a counter family over all its labels but one; one sum where `label` is none of its labels.
+    pub fn sums_by(&self, family: &str, label: &str) -> Vec<(String, u64)> {
+        let mut sums = std::collections::BTreeMap::<String, u64>::new();
+        for family in self.registry.gather().iter().filter(|found| found.name() == family) {
+            for metric in family.get_metric() {
+                let of = metric.get_label().iter().find(|pair| pair.name() == label);
+                let name = of.map(|pair| pair.value().to_owned()).unwrap_or_default();
+                #[expect(clippy::cast_sign_loss, reason = "counters do not fall below zero")]
+                let value = metric.get_counter().get_value() as u64;
+                *sums.entry(name).or_default() += value;
+            }
+        }
+        sums.into_iter().collect()
+    }
+
     /// All series in Prometheus's text format.
     ///
     /// # Errors

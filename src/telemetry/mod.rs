@@ -1,6 +1,7 @@
 //! What can be known about a run while it runs and when it has ended: logs, metrics, the exporter.
 
 mod exporter;
+pub mod live;
 mod logging;
 mod metrics;
 mod textfile;

@@ -1,0 +1,56 @@
+//! `metrics.live`: the page that shows a run while it goes on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::reader::{Field, Reader, Section};
+use super::spec::{LivePage, TokenSource};
+use super::yaml::Value;
+
+impl Reader<'_> {
+    /// `true`, or a mapping that says who may steer the run. `None` where no page is wanted.
+    pub(super) fn live(&mut self, metrics: &Section<'_>, listen: Option<SocketAddr>) -> Option<LivePage> {
+        let field = metrics.get("live")?;
+        let page = match field.node.value {
+            Value::Map(_) => self.live_page(&field)?,
+            _ if self.boolean(&field)? => LivePage::default(),
+            _ => return None,
+        };
+        match listen {
+            Some(address) if !address.ip().is_loopback() => self.warning(
+                field.node.at,
+                format!("metrics.live shows keys to everybody who can reach {address}"),
+                Some("listen on 127.0.0.1, or let a proxy ask for a password".into()),
+            ),
+            None if metrics.get("listen").is_none() => {
+                self.missing(metrics, "listen", "an address and a port for the live page");
+            }
+            _ => {}
+        }
+        Some(page)
+    }
+
+    fn live_page(&mut self, field: &Field<'_>) -> Option<LivePage> {
+        let section = self.section(field, &["token_env", "token_file", "hosts"])?;
+        let env = section.get("token_env").and_then(|field| {
+            let name = self.literal(&field, "the name of an environment variable")?.to_owned();
+            let fits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if !fits {
+                self.unfit(&field, "the name of an environment variable");
+            }
+            fits.then_some(TokenSource::Env(name))
+        });
+        let file = section.get("token_file").and_then(|field| {
+            self.text(&field, "the name of a file").map(|name| TokenSource::File(PathBuf::from(name)))
+        });
+        if env.is_some() && file.is_some() {
+            self.problem(field.node.at, format!("{} has two tokens", field.path)).expected =
+                Some("token_env or token_file".into());
+        }
+        let hosts = section.get("hosts").map(|field| {
+            let items = self.items(&field, "a list of host names");
+            items.iter().filter_map(|item| self.text(item, "a host name")).collect()
+        });
+        Some(LivePage { token: env.or(file), hosts: hosts.unwrap_or_default() })
+    }
+}
