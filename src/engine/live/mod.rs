@@ -10,7 +10,7 @@ mod rates;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::checkpoint::{RangeRow, Snapshot};
 use crate::model::{Fate, Key, Outcome, Record};
@@ -36,7 +36,6 @@ pub(super) struct Monitor {
     failures: Mutex<VecDeque<FailureRow>>,
     /// The checkpoint's file, for its size.
     checkpoint: PathBuf,
-    began: Instant,
 }
 
 impl Monitor {
@@ -57,7 +56,6 @@ impl Monitor {
             picture: Mutex::new(Picture::new(rows, &pending)),
             failures: Mutex::default(),
             checkpoint,
-            began: Instant::now(),
         }
     }
 
