@@ -334,6 +334,17 @@ pub(super) fn failures(connection: &Connection, limit: u64, offset: u64) -> Resu
     Ok(found)
 }
 
+pub(super) fn failure_codes(connection: &Connection) -> Result<Vec<(Box<str>, u64)>, Fault> {
+    let sql = "SELECT code, count(*) FROM failure WHERE outcome = 'failed' GROUP BY code ORDER BY code";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get::<_, String>(0)?.into(), count(row, 1)?));
+    }
+    Ok(found)
+}
+
 fn failure(row: &Row<'_>) -> Result<FailureRow, Fault> {
     let code: Box<str> = row.get(9)?;
     let outcome = if row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)? == "failed" {

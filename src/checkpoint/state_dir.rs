@@ -14,6 +14,8 @@ use super::lock::{LockError, RunLock};
 use crate::model::Timestamp;
 
 const CHECKPOINT_SUFFIX: &str = ".sqlite";
+/// The name of the file that keeps the time of the last success, in milliseconds of Unix time.
+const LAST_SUCCESS: &str = "last_success";
 const AUDIT_SUFFIX: &str = ".audit.jsonl.zst";
 /// Characters of a run id at most.
 const RUN_ID_CHARS_MAX: usize = 64;
@@ -130,6 +132,23 @@ impl StateDir {
             File::open(&self.path)?.sync_all()
         };
         write().map_err(|error| CheckpointError::io("writing", &path, error))
+    }
+
+    /// When a run of the job last ended with everything done; `None` where that is not known.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        let text = fs::read_to_string(self.path.join(LAST_SUCCESS)).ok()?;
+        text.trim_end().parse().ok().map(Timestamp::from_millis)
+    }
+
+    /// Notes that a run of the job ended with everything done. To be called under the lock.
+    ///
+    /// # Errors
+    /// `Io`, `DiskFull`.
+    pub fn note_success(&self, at: Timestamp) -> Result<(), CheckpointError> {
+        let (next, path) = (self.path.join("last_success.next"), self.path.join(LAST_SUCCESS));
+        fs::write(&next, format!("{}\n", at.as_millis()))
+            .and_then(|()| fs::rename(&next, &path))
+            .map_err(|error| CheckpointError::io("writing", &path, error))
     }
 
     /// The runs whose checkpoint is there, the newest last, by the time of their last change.

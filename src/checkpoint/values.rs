@@ -397,6 +397,12 @@ impl AddAssign for Amount {
     }
 }
 
+/// The named counter of versions whose copies were verified: after an interruption the copies of a move whose
+/// sources are still to be deleted show nowhere else.
+pub const COPIED_VERSIONS: &str = "copied_versions";
+/// The named counter of their bytes.
+pub const COPIED_BYTES: &str = "copied_bytes";
+
 /// An example of what a rule selected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sample {

@@ -341,6 +341,14 @@ impl Checkpoint {
         self.call(move |store| rows::failures(&store.connection, limit, offset)).await
     }
 
+    /// How many items failed, by code.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn failure_codes(&self) -> Result<Vec<(Box<str>, u64)>, CheckpointError> {
+        self.call(|store| rows::failure_codes(&store.connection)).await
+    }
+
     /// Keeps a small text under a name, replacing the one that was there.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::telemetry::Metrics;
 
 use super::args::{Check, Common, Output};
 use super::client::{connect, load};
-use super::{print, print_json};
+use super::{now, print, print_json};
 
 pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Ending> {
     let job = load(&check.job)?;
@@ -92,7 +92,8 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
         return Ok(vec!["an embedded sandbox needs no check".into()]);
     }
     let client = connect(job, None).await?;
-    let metrics = Arc::new(Metrics::new(&job.name).map_err(|error| Ending::Bug(error.to_string()))?);
+    let metrics =
+        Arc::new(Metrics::new(&job.name, &[], now()).map_err(|error| Ending::Bug(error.to_string()))?);
     let facts = look_at_bucket(Arc::clone(&client), metrics).await?;
     let mut lines = vec![format!("bucket {} answers, region {}", client.bucket(), facts.region)];
     lines.push(match (facts.versioning, job.null_versions) {

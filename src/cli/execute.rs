@@ -4,16 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checkpoint::{LockError, RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
-use crate::job::{Endpoint, Job};
+use crate::job::{self, Endpoint, Job};
+use crate::model::Timestamp;
 use crate::report::{Ceilings, Summary, plan_text, summary_text};
-use crate::telemetry::{Metrics, write_textfile};
+use crate::rules::Rule;
+use crate::telemetry::{Event, GatewaySettings, Metrics, OutputSettings, Outputs, PasswordSource, RuleLabel};
+
+use crate::telemetry::live::{Board, Ended};
 
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, state_root};
 use super::progress::Progress;
-use super::{confirm, listener, print, print_json, signals};
+use super::{confirm, listener, now, print, print_json, signals};
 
 /// How long the end waits for those who look at the live page to be told of it.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
@@ -46,43 +51,79 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     }
     let planning = matches!(command, engine::Command::Plan { .. });
     let state_dir = state_root(common)?.join(&job.name);
-    let stop = Arc::new(Stop::default());
-    let signals = signals::watch(Arc::clone(&stop))?;
     let metrics = Arc::new(
-        Metrics::new(&job.name).map_err(|error| Ending::Bug(format!("the metric catalogue: {error}")))?,
+        Metrics::new(&job.name, &rule_labels(&job), now())
+            .map_err(|error| Ending::Bug(format!("the metric catalogue: {error}")))?,
     );
+    if let Some(at) = StateDir::existing(&state_dir).last_success() {
+        metrics.emit(&Event::SucceededBefore(at));
+    }
     let board = listener::board(&job, &command)?;
     let exporter = listener::listen(&job, &metrics, &board).await;
-    let progress = Progress::show(common.progress, Arc::clone(&metrics));
+    let outputs = Outputs::start(output_settings(&job.metrics), &metrics);
+    let mut told = Told::default();
+    let ended = work(common, job, command, (&state_dir, &metrics, &board), &mut told).await;
+    let (Ok(ending) | Err(ending)) = &ended;
+    metrics.emit(&Event::RunEnded {
+        exit_code: ending.exit_code(),
+        word: ending.word(),
+        at: told.at.unwrap_or_else(now),
+        is_success: *ending == Ending::Done && !planning,
+    });
+    board.ended(Ended { word: ending.word(), exit_code: ending.exit_code(), message: ending.message() });
+    if exporter.is_some() {
+        board.told(LAST_WORD_PATIENCE).await;
+    }
+    outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;
+    ended
+}
+
+/// What is known of a session's end beside the ending.
+#[derive(Default)]
+struct Told {
+    at: Option<Timestamp>,
+    lock: Option<RunLock>,
+}
+
+/// Whether another process works on the job. Its figures are the job's then, not those of this process.
+fn is_held(state_dir: &Path) -> bool {
+    state_dir.exists()
+        && matches!(StateDir::existing(state_dir).lock("none", now()), Err(LockError::Held { .. }))
+}
+
+async fn work(
+    common: &Common,
+    job: Job,
+    command: engine::Command,
+    (state_dir, metrics, board): (&Path, &Arc<Metrics>, &Arc<Board>),
+    told: &mut Told,
+) -> Result<Ending, Ending> {
+    let planning = matches!(command, engine::Command::Plan { .. });
+    let stop = Arc::new(Stop::default());
+    let signals = signals::watch(Arc::clone(&stop))?;
+    let progress = Progress::show(common.progress, Arc::clone(metrics));
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
     let transfers = transfer_rules(&job);
-    let textfile = job.metrics.textfile.clone();
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,
         client,
         destinations,
-        state_dir,
+        state_dir: state_dir.to_owned(),
         command,
         stop,
-        metrics: Arc::clone(&metrics),
-        board: Arc::clone(&board),
+        metrics: Arc::clone(metrics),
+        board: Arc::clone(board),
         confirm,
     };
-    let SessionReport { ending, files } = engine::execute(session).await;
+    let SessionReport { ending, at, files, lock } = engine::execute(session).await;
+    *told = Told { at, lock };
     signals.abort();
     drop(progress);
-    if exporter.is_some() {
-        board.told(LAST_WORD_PATIENCE).await;
-    }
-    drop(exporter);
-    if let Some(target) = textfile {
-        tell_textfile(&target, &metrics);
-    }
     embedded.end().await;
     let Some(files) = files else { return Ok(ending) };
     let summary = match Summary::read(&files) {
@@ -103,17 +144,32 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     Ok(ending)
 }
 
+/// The rules as the metrics name them.
+fn rule_labels(job: &Job) -> Vec<RuleLabel> {
+    let actions = engine::rule_actions(job);
+    let label = |(rule, action): (&Rule, _)| RuleLabel { name: rule.name.clone(), action };
+    job.rules.iter().zip(actions).map(label).collect()
+}
+
+/// Where figures go beside the listener.
+fn output_settings(metrics: &job::Metrics) -> OutputSettings {
+    let gateway = metrics.pushgateway.as_ref().map(|gateway| GatewaySettings {
+        url: gateway.url.clone(),
+        interval: gateway.interval,
+        username: gateway.username.clone(),
+        password: gateway.password.as_ref().map(|secret| match secret {
+            job::Secret::Environment(name) => PasswordSource::Environment(name.clone()),
+            job::Secret::File(path) => PasswordSource::File(path.clone()),
+        }),
+    });
+    OutputSettings { textfile: metrics.textfile.clone(), gateway }
+}
+
 fn ceilings(job: &Job) -> Ceilings {
     Ceilings {
         versions_per_second: job.limits.versions_per_second,
         requests_per_second: job.limits.requests_per_second,
         bytes_per_second: job.limits.bytes_per_second,
-    }
-}
-
-fn tell_textfile(target: &Path, metrics: &Metrics) {
-    if let Err(error) = write_textfile(target, metrics) {
-        tracing::warn!("no metrics textfile at {}: {error}", target.display());
     }
 }
 

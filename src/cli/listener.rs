@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::{self, Ending};
-use crate::job::{Job, TokenSource};
+use crate::job::{Job, Secret};
 use crate::telemetry::live::{About, Board, PageSettings, TOKEN_CHARS_MIN, Token};
-use crate::telemetry::{Exporter, Metrics};
+use crate::telemetry::{Event, Exporter, Metrics, Part};
 
 /// A token file holds a line.
 const TOKEN_FILE_BYTES_MAX: u64 = 4096;
@@ -38,14 +38,14 @@ pub(super) fn board(job: &Job, command: &engine::Command) -> Result<Arc<Board>, 
 }
 
 /// Reads the token; no message shows it.
-fn token(source: &TokenSource) -> Result<Token, Ending> {
+fn token(source: &Secret) -> Result<Token, Ending> {
     let (place, text) = match source {
-        TokenSource::Env(name) => {
+        Secret::Environment(name) => {
             let place = format!("the environment variable {name} of metrics.live.token_env");
             let text = std::env::var(name).map_err(|_| Ending::Usage(format!("{place} is not set")))?;
             (place, text)
         }
-        TokenSource::File(path) => {
+        Secret::File(path) => {
             let place = format!("the file {} of metrics.live.token_file", path.display());
             let text =
                 read(path).map_err(|error| Ending::Usage(format!("{place} cannot be read: {error}")))?;
@@ -77,7 +77,8 @@ pub(super) async fn listen(job: &Job, metrics: &Arc<Metrics>, board: &Arc<Board>
             Some(exporter)
         }
         Err(error) => {
-            tracing::warn!("no metrics listener: {error}");
+            let text = format!("no metrics listener: {error}");
+            metrics.emit(&Event::Trouble { part: Part::Listener, is_first: true, text: &text });
             None
         }
     }

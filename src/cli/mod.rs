@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::engine::Ending;
+use crate::model::Timestamp;
 use crate::telemetry::{LogFormat, init_logging};
 
 use args::{Arguments, Command, LogStyle};
@@ -79,6 +80,11 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, Ending> {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(serve) => serve::serve(*serve).await,
     }
+}
+
+/// The time of this machine, for what no server tells.
+fn now() -> Timestamp {
+    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 /// Prints a result; a reader that went away is not our failure.

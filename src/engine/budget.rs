@@ -4,8 +4,6 @@
 
 use std::collections::HashMap;
 
-use crate::telemetry::live::BudgetLeft;
-
 /// Listed versions before `max_share` is judged: a share of a handful says nothing.
 const SHARE_JUDGED_FROM: u64 = 10_000;
 
@@ -176,18 +174,6 @@ impl Budget {
         (!judged || over).then_some("max_share")
     }
 
-    /// What is left of the limits; what is granted counts as spent.
-    pub(super) fn left(&self) -> BudgetLeft {
-        let mut gone = self.spent;
-        gone.add(self.reserved_sum);
-        BudgetLeft {
-            versions: self.limits.versions_max.map(|max| max.saturating_sub(gone.versions)),
-            versions_max: self.limits.versions_max,
-            bytes: self.limits.bytes_max.map(|max| max.saturating_sub(gone.bytes)),
-            bytes_max: self.limits.bytes_max,
-        }
-    }
-
     /// Books the outcome of a batch: `done` was deleted, `open` was sent and may have been applied
     /// without a word, the rest of the reservation is free again.
     pub(super) fn settle(&mut self, batch: i64, done: Load, open: Load) {
@@ -199,6 +185,13 @@ impl Budget {
             self.reserved.insert(batch, open);
             self.reserved_sum.add(open);
         }
+    }
+
+    /// Versions and bytes that may still be deleted in this window, what is reserved included; `None` where
+    /// there is no bound.
+    pub(super) fn left(&self) -> (Option<u64>, Option<u64>) {
+        let versions = self.limits.versions_max.map(|max| max.saturating_sub(self.spent.versions));
+        (versions, self.limits.bytes_max.map(|max| max.saturating_sub(self.spent.bytes)))
     }
 
     /// The batches that have a reservation.

@@ -11,7 +11,7 @@ use crate::model::{Class, Timestamp};
 use crate::pace::{Load, Pace, Ranges, Reply, Ticket};
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Client, Operation, S3Error};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Event, Fault, Metrics};
 
 use super::context::locked;
 use super::stop::{Level, Stop};
@@ -299,25 +299,21 @@ impl Caller {
             Load::Write { versions, .. } => versions,
             Load::List | Load::Other => 0,
         };
-        let sent = Instant::now();
-        self.metrics.departs(versions);
+        let under_way = self.metrics.attempt(operation.as_str(), versions, number);
         let answer = attempt().await;
-        self.metrics.arrives(versions);
-        self.metrics.attempt(operation.as_str(), number, sent.elapsed());
+        under_way.ended(answer.as_ref().err().map(|error| Fault { code: &error.code, error }));
         ticket.close(match &answer {
             Ok(answer) => Reply::Answered { throttled: throttled(answer) },
             Err(error) => reply_of(error),
         });
-        self.metrics.pace(self.pace.versions_per_second(), self.pace.listings_per_second());
-        match &answer {
-            Ok(_) => {
-                *locked(&self.last_success) = Instant::now();
-                self.quota.refund();
-            }
-            Err(error) => {
-                self.metrics.error(&error.code);
-                tracing::debug!(attempt = number, "{error}");
-            }
+        match load {
+            Load::Write { .. } => self.metrics.emit(&Event::PaceChanged(self.pace.versions_per_second())),
+            Load::List => self.metrics.emit(&Event::ListPaceChanged(self.pace.listings_per_second())),
+            Load::Other => {}
+        }
+        if answer.is_ok() {
+            *locked(&self.last_success) = Instant::now();
+            self.quota.refund();
         }
         answer
     }

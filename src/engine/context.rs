@@ -12,7 +12,8 @@ use crate::job::Job;
 use crate::model::Timestamp;
 use crate::rules::Rules;
 use crate::s3::S3Error;
-use crate::telemetry::live::Board;
+use crate::telemetry::live::{Board, Phase};
+use crate::telemetry::{Event, RunState};
 
 use super::Ending;
 use super::breaker::{Breaker, Tripped};
@@ -82,6 +83,21 @@ impl Context {
     /// The server's time.
     pub(super) fn now(&self) -> Timestamp {
         self.caller.now()
+    }
+
+    /// Tells what the process does from now on.
+    pub(super) fn tell(&self, state: RunState) {
+        self.caller.metrics.emit(&Event::StateChanged(state));
+        self.board.enter(match state {
+            RunState::Planning => Phase::Planning,
+            RunState::Confirming => Phase::Confirming,
+            RunState::Running => Phase::Running,
+            RunState::Stopping => {
+                Phase::Stopping(self.stop.ending().map(|ending| ending.message()).unwrap_or_default())
+            }
+            // Told by those who begin and end it.
+            RunState::Starting | RunState::Ended => return,
+        });
     }
 
     /// Tells those who wait that something was committed.

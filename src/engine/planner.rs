@@ -14,12 +14,15 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
-use crate::checkpoint::{CheckpointError, Counter, NewRange, PageCommit, RangeRow, Receipt, Slot, Split};
+use crate::checkpoint::{
+    Amount, CheckpointError, Counter, NewRange, PageCommit, RangeRow, Receipt, Slot, Split,
+};
 use crate::job::Audit;
 use crate::model::{Class, Key, Marker, Page};
 use crate::retry::{self, Durable};
 use crate::rules::{KeyOrder, OrderFault, ends_alike};
 use crate::s3::{ListVersions, Operation, S3Error};
+use crate::telemetry::{Event, PageCounts, Quantity};
 
 use super::Ending;
 use super::context::{Context, PENDING_HIGH_WATER, locked};
@@ -42,6 +45,8 @@ pub(super) struct Listing {
     locks: Mutex<HashMap<i64, Arc<AsyncMutex<()>>>>,
     /// Bumped when a lister without work may find some.
     changed: watch::Sender<u64>,
+    /// Ranges that there were when this process began, those that were done included.
+    known_at_first: u64,
     /// Whether listing pauses at the high-water mark of planned versions, which makes sense only where
     /// somebody carries them out.
     bounded: bool,
@@ -51,6 +56,7 @@ impl Listing {
     /// Of these ranges, by so many listers.
     pub(super) fn new(rows: Vec<RangeRow>, listers: usize, bounded: bool) -> Self {
         let next_id = rows.iter().map(|row| row.id).max().unwrap_or(0) + 1;
+        let known_at_first = rows.len() as u64;
         let rows: Vec<RangeRow> = rows.into_iter().filter(|row| !row.done).collect();
         let open = |row: &RangeRow| Open {
             id: row.id,
@@ -64,6 +70,7 @@ impl Listing {
             locks: Mutex::new(rows.iter().map(|row| (row.id, Arc::default())).collect()),
             parked: Mutex::new(rows.into_iter().map(|row| (row.id, row)).collect()),
             changed: watch::Sender::new(0),
+            known_at_first,
             bounded,
         }
     }
@@ -85,10 +92,12 @@ impl Listing {
     }
 
     /// Tells the listers without work, and those who watch, that something has changed.
-    fn bump(&self, ctx: &Context) {
+    pub(super) fn bump(&self, ctx: &Context) {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
         let ranges = locked(&self.ranges);
-        ctx.caller.metrics.ranges(ranges.live(), ranges.splits());
+        let (open, splits) = (ranges.live() as u64, ranges.splits());
+        let done = (self.known_at_first + splits).saturating_sub(open);
+        ctx.caller.metrics.emit(&Event::RangesChanged { open, done, splits });
     }
 
     /// Decides what a probe came to. A new range is returned with its lock held, which nobody else can
@@ -315,7 +324,7 @@ async fn fetch(ctx: &Context, prefix: &Key, from: Option<&Marker>) -> Option<Pag
             ctx.end_by(&error);
             return None;
         }
-        tracing::warn!("listing waits: {error}");
+        ctx.caller.metrics.emit(&Event::ListingWaits { error: &error });
         ctx.check_outage(&error);
         let mut chance = || ctx.caller.chance();
         let (wish, patience, now) = (error.retry_after, ctx.job.retry.give_up_after, ctx.now());
@@ -341,24 +350,16 @@ struct Handed {
     id: i64,
     cursor: Option<Key>,
     done: bool,
-    listed: u64,
-    kept: u64,
-    planned: u64,
+    counts: PageCounts,
 }
 
 impl Handed {
     fn of(commit: &PageCommit) -> Self {
-        let sum = |wanted: fn(&Counter) -> bool| {
-            let chosen = commit.tallies.iter().filter(|(counter, _)| wanted(counter));
-            chosen.map(|(_, amount)| amount.versions).sum()
-        };
         Self {
             id: commit.range.id,
             cursor: commit.range.cursor.as_ref().map(|cursor| cursor.key.clone()),
             done: commit.range.done,
-            listed: sum(|counter| *counter == Counter::Listed),
-            kept: sum(|counter| matches!(counter, Counter::Kept(_))),
-            planned: sum(|counter| matches!(counter, Counter::Planned(_))),
+            counts: page_counts(commit.tallies.iter().copied()),
         }
     }
 
@@ -368,14 +369,34 @@ impl Handed {
             ctx.checkpoint_failed(&error);
             return false;
         }
-        ctx.listed.fetch_add(self.listed, Atomic::AcqRel);
-        ctx.caller.metrics.page(self.kept, self.planned);
+        ctx.listed.fetch_add(self.counts.listed, Atomic::AcqRel);
+        ctx.caller.metrics.emit(&Event::PageCommitted {
+            range: self.id,
+            at: ctx.now(),
+            counts: &self.counts,
+        });
         if let Some(monitor) = &ctx.monitor {
-            monitor.page(self.id, self.listed, self.planned, self.cursor.as_ref(), self.done);
+            monitor.page(self.id, &self.counts, self.cursor.as_ref(), self.done);
         }
         ctx.bump();
         true
     }
+}
+
+/// What the tallies of a listing come to.
+pub(super) fn page_counts(tallies: impl Iterator<Item = (Counter, Amount)>) -> PageCounts {
+    let mut counts = PageCounts::default();
+    for (counter, amount) in tallies {
+        match counter {
+            Counter::Listed => counts.listed += amount.versions,
+            Counter::Kept(reason) => counts.kept.push((reason, amount.versions)),
+            Counter::Planned(rule) => {
+                counts.planned.push((rule, Quantity { versions: amount.versions, bytes: amount.bytes }));
+            }
+            Counter::Done(_) | Counter::Gone(_) | Counter::Failed(_) | Counter::Skipped(..) => {}
+        }
+    }
+    counts
 }
 
 /// Decides and commits a page; `None` where that ends the run.
@@ -462,7 +483,7 @@ async fn wait_for_room(ctx: &Context) {
         return;
     }
     ctx.planners_paused.fetch_add(1, Atomic::AcqRel);
-    ctx.caller.metrics.planner_paused(true);
+    ctx.caller.metrics.emit(&Event::PlannerPaused(true));
     ctx.bump();
     while must_wait(ctx.pending.load(Atomic::Acquire), ctx.starved.load(Atomic::Acquire))
         && ctx.stop.level() == Level::Run
@@ -473,7 +494,7 @@ async fn wait_for_room(ctx: &Context) {
         }
     }
     let before = ctx.planners_paused.fetch_sub(1, Atomic::AcqRel);
-    ctx.caller.metrics.planner_paused(before > 1);
+    ctx.caller.metrics.emit(&Event::PlannerPaused(before > 1));
 }
 
 /// Whether listing that paused at the high-water mark still pauses. Some of what is planned can only be

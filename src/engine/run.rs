@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Counter, NewRange, RunState, Totals};
+use crate::checkpoint::{
+    Amount, COPIED_BYTES, COPIED_VERSIONS, Checkpoint, CheckpointError, Counter, NewRange, RunState, Totals,
+};
 use crate::job::{Job, ListingMode};
-use crate::model::{Class, Key, Timestamp, VersioningStatus};
+use crate::model::{Class, Key, RuleId, Timestamp, VersioningStatus};
 use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
-use crate::telemetry::Progress;
-use crate::telemetry::live::{Board, Phase};
+use crate::telemetry::live::Board;
+use crate::telemetry::{Ceilings, Event, OutcomeKind, Quantity, RunBegan, RunState as Doing};
 
 use super::breaker::{Breaker, FailureLimit};
 use super::budget::{Budget, Limits, Load};
@@ -45,14 +47,14 @@ pub(super) struct Setup {
     pub(super) caller: Caller,
     pub(super) mover: Mover,
     pub(super) checkpoint: Checkpoint,
+    /// Where the checkpoint lies.
+    pub(super) file: PathBuf,
     pub(super) stop: Arc<Stop>,
     pub(super) facts: BucketFacts,
     pub(super) list: bool,
     pub(super) execute: bool,
     pub(super) confirm: Option<Confirm>,
     pub(super) board: Arc<Board>,
-    /// The checkpoint's file.
-    pub(super) checkpoint_file: PathBuf,
 }
 
 /// A budget window: budgets and the deadline count from its start. It outlives crashes and
@@ -93,8 +95,7 @@ struct Parts {
 }
 
 async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError> {
-    let Setup { job, caller, mover, checkpoint, stop, facts, list, execute, confirm, board, checkpoint_file } =
-        setup;
+    let Setup { job, caller, mover, checkpoint, file, stop, facts, list, execute, confirm, board } = setup;
     let totals = checkpoint.totals().await?;
     let mut ranges = checkpoint.ranges().await?;
     if ranges.is_empty() {
@@ -123,14 +124,29 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
     }
     let rules = rules_of(&job, began, facts.versioning);
-    caller.metrics.resume(&progress_of(&totals, &rules), began);
+    let told = RunBegan {
+        run_id: &checkpoint.header().run_id,
+        began,
+        now: facts.now,
+        page: planner::page_counts(totals.amounts.iter().map(|(counter, amount)| (*counter, *amount))),
+        settled: settled_of(&totals),
+        failed: checkpoint.failure_codes().await?,
+        freed_bytes: freed_bytes_of(&totals, &rules),
+        copied: copied_of(&totals),
+        deadline,
+        checkpoint: &file,
+    };
+    caller.metrics.emit(&Event::RunBegan(&told));
+    caller.metrics.emit(&Event::CeilingsSet(ceilings_of(&job)));
+    let left = budget.left();
+    caller.metrics.emit(&Event::BudgetLeft { versions: left.0, bytes: left.1 });
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
     let (keys, may_divide) = match job.scope.listing {
         ListingMode::Auto => (KeyOrders::BYTES, listers > 1),
         ListingMode::Sequential => (KeyOrders::EITHER, false),
     };
-    let monitor = board.has_page().then(|| Monitor::new(&ranges, checkpoint_file));
+    let monitor = board.has_page().then(|| Monitor::new(&ranges, file.clone()));
     let listing = Arc::new(Listing::new(ranges, if may_divide { listers } else { 1 }, execute));
     let list = list && !listing.is_done();
     let ctx = Arc::new(Context {
@@ -193,19 +209,36 @@ fn ranges_of(job: &Job) -> Vec<NewRange> {
         .collect()
 }
 
-fn progress_of(totals: &Totals, rules: &Rules) -> Progress {
-    Progress {
-        listed: totals.listed().versions,
-        kept: totals.kept().versions,
-        planned: totals.planned().versions,
-        done: totals.done().versions,
-        gone: totals.gone().versions,
-        failed: totals.failed().versions,
-        skipped: totals.skipped().versions,
-        freed_bytes: totals
-            .sum(|counter| matches!(counter, Counter::Done(rule) if !rules.leaves_source(rule)))
-            .bytes,
-        in_flight: 0,
+/// What was settled before, by rule.
+fn settled_of(totals: &Totals) -> Vec<(RuleId, OutcomeKind, u64)> {
+    let settled = |(counter, amount): (&Counter, &Amount)| {
+        let (rule, kind) = match *counter {
+            Counter::Done(rule) => (rule, OutcomeKind::Done),
+            Counter::Gone(rule) => (rule, OutcomeKind::Gone),
+            Counter::Failed(rule) => (rule, OutcomeKind::Failed),
+            Counter::Skipped(rule, _) => (rule, OutcomeKind::Skipped),
+            Counter::Listed | Counter::Kept(_) | Counter::Planned(_) => return None,
+        };
+        Some((rule, kind, amount.versions))
+    };
+    totals.amounts.iter().filter_map(settled).collect()
+}
+
+fn freed_bytes_of(totals: &Totals, rules: &Rules) -> u64 {
+    totals.sum(|counter| matches!(counter, Counter::Done(rule) if !rules.leaves_source(rule))).bytes
+}
+
+fn copied_of(totals: &Totals) -> Quantity {
+    let counted = |name| totals.requests.get(name).copied().unwrap_or(0);
+    Quantity { versions: counted(COPIED_VERSIONS), bytes: counted(COPIED_BYTES) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people and graphs")]
+pub(super) fn ceilings_of(job: &Job) -> Ceilings {
+    Ceilings {
+        versions_per_second: job.limits.versions_per_second.map(f64::from),
+        requests_per_second: job.limits.requests_per_second.map(f64::from),
+        bytes_per_second: job.limits.bytes_per_second.map(|bytes| bytes as f64),
     }
 }
 
@@ -242,12 +275,14 @@ fn is_over(window: Window, job: &Job, now: Timestamp) -> bool {
 /// Starts the parts, waits for their end, and names it.
 async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     let Parts { listing, listers, list, execute, deadline, confirm, versioning } = parts;
+    listing.bump(ctx);
+    let asks = confirm.is_some();
+    ctx.tell(if execute && !asks { Doing::Running } else { Doing::Planning });
     live::lend_vitals(ctx, &listing);
-    ctx.board.enter(if execute { Phase::Running } else { Phase::Planning });
     let mut watchers = JoinSet::new();
     watchers.spawn(live::show(Arc::clone(ctx), Arc::clone(&listing)));
     watchers.spawn(live::obey(Arc::clone(ctx)));
-    watchers.spawn(live::tell_of_stop(Arc::clone(ctx)));
+    watchers.spawn(watch_stop(Arc::clone(ctx)));
     watchers.spawn(watch_status(Arc::clone(ctx), versioning));
     if let Some(room) = ctx.caller.room() {
         watchers.spawn(disk::watch(Arc::clone(ctx), room, execute));
@@ -340,11 +375,15 @@ async fn list_all(ctx: Arc<Context>, listing: Arc<Listing>, listers: usize) {
 }
 
 async fn carry_out(ctx: Arc<Context>, confirm: Option<Confirm>) {
+    let asked = confirm.is_some();
     if let Some(confirm) = confirm
         && !confirmed(&ctx, confirm).await
     {
         ctx.stop.drain(Ending::Declined);
         return;
+    }
+    if asked && ctx.stop.level() == Level::Run {
+        ctx.tell(Doing::Running);
     }
     let concurrency = ctx.job.limits.concurrency;
     let (sender, receiver) = mpsc::channel(1);
@@ -388,14 +427,12 @@ async fn confirmed(ctx: &Context, confirm: Confirm) -> bool {
         return true;
     }
     let header = ctx.checkpoint.header().clone();
-    ctx.board.enter(Phase::Confirming);
+    ctx.tell(Doing::Confirming);
     let asked = tokio::task::spawn_blocking(move || confirm(&header, &totals, complete));
-    let answer = tokio::select! {
+    tokio::select! {
         answer = asked => answer.unwrap_or(false),
         () = ctx.stop.reached(Level::Drain) => true,
-    };
-    ctx.board.enter(Phase::Running);
-    answer
+    }
 }
 
 /// A change of the versioning status changes what deleting means.
@@ -414,6 +451,11 @@ async fn watch_status(ctx: Arc<Context>, began_with: VersioningStatus) {
             Err(error) => tracing::warn!("the versioning status could not be read: {error}"),
         }
     }
+}
+
+async fn watch_stop(ctx: Arc<Context>) {
+    ctx.stop.reached(Level::Drain).await;
+    ctx.tell(Doing::Stopping);
 }
 
 async fn watch_deadline(ctx: Arc<Context>, deadline: Timestamp) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunState, Snapshot,
-    StateDir, Totals,
+    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunLock, RunState,
+    Snapshot, StateDir, Totals,
 };
 use crate::job::{Action, Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
@@ -14,8 +14,8 @@ use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, RULE_ACTIONS_NOTE};
 use crate::rules::Verdict;
 use crate::s3::Client;
-use crate::telemetry::Metrics;
-use crate::telemetry::live::{Board, Ended, Phase};
+use crate::telemetry::live::{Board, Phase};
+use crate::telemetry::{Event, Metrics};
 
 use super::caller::Caller;
 use super::errors::ending_of_checkpoint;
@@ -86,25 +86,26 @@ impl std::fmt::Debug for Session {
 }
 
 /// How it ended, and where to read on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct SessionReport {
     /// The end.
     pub ending: Ending,
+    /// When that was, by the server's clock, where it is known.
+    pub at: Option<Timestamp>,
     /// The run that the command was about, once there was one.
     pub files: Option<RunFiles>,
+    /// The job's lock, where this process had it: no other process speaks for the job until it is dropped.
+    pub lock: Option<RunLock>,
 }
 
 /// Does what the command asks.
 pub async fn execute(session: Session) -> SessionReport {
-    let mut files = None;
-    let (metrics, board) = (Arc::clone(&session.metrics), Arc::clone(&session.board));
-    let (ending, at) = match attempt(session, &mut files).await {
-        Ok(ended) => ended,
-        Err(ending) => (ending, Timestamp::default()),
+    let (mut files, mut lock) = (None, None);
+    let (ending, at) = match attempt(session, &mut files, &mut lock).await {
+        Ok((ending, at)) => (ending, Some(at)),
+        Err(ending) => (ending, None),
     };
-    metrics.ended(ending.exit_code(), at);
-    board.ended(Ended { word: ending.word(), exit_code: ending.exit_code(), message: ending.message() });
-    SessionReport { ending, files }
+    SessionReport { ending, at, files, lock }
 }
 
 fn pace_of(limits: &Limits) -> PaceSettings {
@@ -119,15 +120,21 @@ fn pace_of(limits: &Limits) -> PaceSettings {
     }
 }
 
-async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(Ending, Timestamp), Ending> {
+async fn attempt(
+    session: Session,
+    reported: &mut Option<RunFiles>,
+    held: &mut Option<RunLock>,
+) -> Result<(Ending, Timestamp), Ending> {
     let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, board, confirm } =
         session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
-    let mut lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
+    let lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
         LockError::Held { .. } => Ending::Locked(error.to_string()),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
     board.enter(Phase::Starting("the bucket has not been looked at yet"));
+    let lock = held.insert(lock);
+    metrics.emit(&Event::LockTaken);
     let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
     let look = async {
@@ -171,13 +178,13 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
         job,
         caller,
         checkpoint: checkpoint.clone(),
+        file: files.checkpoint,
         stop,
         facts,
         list: !matches!(command, Command::Apply { .. }),
         execute: !planning,
         confirm,
         board,
-        checkpoint_file: files.checkpoint.clone(),
     };
     let (ending, at) = run::run(setup).await;
     let ended = close(checkpoint, ending, at, planning).await;
@@ -187,7 +194,12 @@ async fn attempt(session: Session, reported: &mut Option<RunFiles>) -> Result<(E
     {
         tracing::warn!("old runs stay: {error}");
     }
-    drop(lock);
+    if !planning
+        && ended.0 == Ending::Done
+        && let Err(error) = dir.note_success(ended.1)
+    {
+        tracing::warn!("the time of this success is not kept: {error}");
+    }
     Ok(ended)
 }
 

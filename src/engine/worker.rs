@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
+use crate::checkpoint::{COPIED_BYTES, COPIED_VERSIONS, Settlement};
 use crate::job::Action;
 use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
 use crate::pace::Load;
 use crate::rules::Rules;
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
+use crate::telemetry::{BatchCounts, Event, OutcomeRun, Quantity};
 
 use super::budget::Load as Reserved;
 use super::context::{Context, locked};
@@ -256,10 +258,8 @@ fn refused(
             note(sent, &of, &Sent::Refused { failure, request_id: error.request_id.clone() });
         }
         Class::Transient | Class::Throttled => {
-            tracing::warn!(versions = of.len(), "put off: {error}");
-            if error.class == Class::Throttled {
-                ctx.caller.metrics.throttled(of.len() as u64);
-            }
+            let (versions, throttled) = (of.len() as u64, error.class == Class::Throttled);
+            ctx.caller.metrics.emit(&Event::PutOff { versions, throttled, error });
             ctx.check_outage(error);
             if let Some(tries_max) = error.tries_max
                 && ctx.in_vain.fetch_add(1, Ordering::Relaxed) + 1 >= tries_max
@@ -295,8 +295,12 @@ pub(super) async fn commit(ctx: &Context, batch: i64, range: i64, settled: Settl
     if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
         settlement.requests.push(("delete_batches", 1));
     }
-    let outcomes = runs_of_outcomes(&settlement.records, &ctx.rules);
-    let count = settlement.records.len() as u64;
+    let counts = counts_of(&settlement, &ctx.rules, throttled);
+    let Quantity { versions, bytes } = counts.copied;
+    if versions > 0 {
+        settlement.requests.extend([(COPIED_VERSIONS, versions), (COPIED_BYTES, bytes)]);
+    }
+    let (count, at) = (settlement.records.len() as u64, settlement.at);
     let shown = ctx.monitor.as_ref().map(|monitor| {
         (monitor, Monitor::failures_of(&settlement.records, &ctx.checkpoint.header().rule_names))
     });
@@ -321,17 +325,18 @@ pub(super) async fn commit(ctx: &Context, batch: i64, range: i64, settled: Settl
     }
     drop(handing_over);
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
-    ctx.caller.metrics.throttled(throttled);
     if let Some((monitor, failed)) = shown {
         monitor.settled(range, count, failed);
     }
+    ctx.caller.metrics.emit(&Event::BatchSettled { batch, at, counts: &counts });
+    let left = locked(&ctx.budget).left();
+    ctx.caller.metrics.emit(&Event::BudgetLeft { versions: left.0, bytes: left.1 });
     let mut tripped = None;
     {
         let mut breaker = locked(&ctx.breaker);
-        for (outcome, versions, size_bytes) in &outcomes {
-            ctx.caller.metrics.settled(outcome, *versions, *size_bytes);
-            for _ in 0..*versions {
-                match outcome {
+        for run in &counts.outcomes {
+            for _ in 0..run.versions {
+                match &run.outcome {
                     Outcome::Failed(failure) => tripped = breaker.failed(&failure.code).or(tripped),
                     Outcome::Done | Outcome::Gone => breaker.succeeded(),
                     Outcome::Skipped(_) => {}
@@ -355,20 +360,28 @@ fn moved_loads(moved: &[Item]) -> (Reserved, Reserved) {
     loads
 }
 
-/// Outcomes in their order, equal neighbours together: how many versions, and the bytes of those that do
-/// not stay.
-fn runs_of_outcomes(records: &[Record], rules: &Rules) -> Vec<(Outcome, u64, u64)> {
-    let mut runs: Vec<(Outcome, u64, u64)> = Vec::new();
-    for record in records {
-        let Fate::Settled { rule, outcome, .. } = &record.fate else { continue };
-        let size = if rules.leaves_source(*rule) { 0 } else { record.size };
-        match runs.last_mut().filter(|(last, ..)| last == outcome) {
-            Some((_, versions, bytes)) => {
-                *versions += 1;
-                *bytes = bytes.saturating_add(size);
+/// What a settlement comes to: outcomes in their order, equal neighbours together, and verified copies. The
+/// copies of a move count when they are verified, not when their sources are deleted.
+fn counts_of(settlement: &Settlement, rules: &Rules, throttled: u64) -> BatchCounts {
+    let mut counts = BatchCounts { throttled, ..BatchCounts::default() };
+    settlement.moved.iter().for_each(|item| counts.copied.add(item.size));
+    for Record { fate, size, .. } in &settlement.records {
+        let Fate::Settled { rule, outcome, .. } = fate else { continue };
+        let stays = rules.leaves_source(*rule);
+        if stays && *outcome == Outcome::Done {
+            counts.copied.add(*size);
+        }
+        let source_bytes = if stays { 0 } else { *size };
+        match counts.outcomes.last_mut().filter(|run| run.rule == *rule && run.outcome == *outcome) {
+            Some(run) => {
+                run.versions += 1;
+                run.source_bytes = run.source_bytes.saturating_add(source_bytes);
             }
-            None => runs.push((outcome.clone(), 1, size)),
+            None => {
+                let outcome = outcome.clone();
+                counts.outcomes.push(OutcomeRun { rule: *rule, outcome, versions: 1, source_bytes });
+            }
         }
     }
-    runs
+    counts
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::reader::{Field, Reader, Section};
-use super::spec::{LivePage, TokenSource};
+use super::spec::{LivePage, Secret};
 use super::yaml::Value;
 
 impl Reader<'_> {
@@ -38,10 +38,10 @@ impl Reader<'_> {
             if !fits {
                 self.unfit(&field, "the name of an environment variable");
             }
-            fits.then_some(TokenSource::Env(name))
+            fits.then_some(Secret::Environment(name))
         });
         let file = section.get("token_file").and_then(|field| {
-            self.text(&field, "the name of a file").map(|name| TokenSource::File(PathBuf::from(name)))
+            self.text(&field, "the name of a file").map(|name| Secret::File(PathBuf::from(name)))
         });
         if env.is_some() && file.is_some() {
             self.problem(field.node.at, format!("{} has two tokens", field.path)).expected =

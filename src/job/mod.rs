@@ -8,6 +8,7 @@ mod compile;
 mod fingerprint;
 mod lint;
 mod live_section;
+mod metrics_section;
 mod problem;
 mod reader;
 mod rule_section;
@@ -25,7 +26,7 @@ pub use fingerprint::{Fingerprint, differences};
 pub use problem::{Problem, Problems};
 pub use spec::{
     Action, Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, Job, KeyShape, Limits, ListingMode,
-    LivePage, Metrics, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures, TokenSource,
+    LivePage, Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures,
     Transfer,
 };
 

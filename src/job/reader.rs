@@ -306,6 +306,10 @@ fn is_credential(key: &str) -> bool {
     let bare: String =
         key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let bare = bare.strip_prefix("aws").unwrap_or(&bare);
+    // These say where a credential is.
+    if ["_env", "_file"].iter().any(|place| key.ends_with(place)) {
+        return false;
+    }
     bare.contains("secret")
         || bare.contains("password")
         || matches!(

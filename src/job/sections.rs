@@ -8,8 +8,8 @@ use crate::rules::{Place, within};
 
 use super::reader::{Field, Reader, Section};
 use super::spec::{
-    Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, KeyShape, Limits, ListingMode, Metrics,
-    Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures,
+    Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, KeyShape, Limits, ListingMode, Report, Retry,
+    SandboxFaults, SandboxSpec, Scope, StopOnFailures,
 };
 use super::yaml::At;
 
@@ -57,11 +57,11 @@ impl Reader<'_> {
         Some(bytes)
     }
 
-    fn opt_text(&mut self, section: &Section<'_>, key: &str, expected: &str) -> Option<String> {
+    pub(super) fn opt_text(&mut self, section: &Section<'_>, key: &str, expected: &str) -> Option<String> {
         section.get(key).and_then(|field| self.text(&field, expected))
     }
 
-    fn opt_path(&mut self, section: &Section<'_>, key: &str) -> Option<PathBuf> {
+    pub(super) fn opt_path(&mut self, section: &Section<'_>, key: &str) -> Option<PathBuf> {
         self.opt_text(section, key, "the name of a file").map(PathBuf::from)
     }
 
@@ -330,24 +330,6 @@ impl Reader<'_> {
         Some(Report { audit: audit.unwrap_or_default() })
     }
 
-    pub(super) fn metrics(&mut self, field: &Field<'_>) -> Option<Metrics> {
-        const LISTEN: &str = "an address and a port such as 127.0.0.1:9464";
-        let section = self.section(field, &["listen", "textfile", "pushgateway", "live"])?;
-        if let Some(field) = section.get("pushgateway") {
-            self.problem(field.node.at, "metrics.pushgateway is not available in this version").hint =
-                Some("use metrics.listen or metrics.textfile".into());
-        }
-        let listen = section.get("listen").and_then(|field| {
-            let address = self.text(&field, LISTEN)?.parse().ok();
-            if address.is_none() {
-                self.unfit(&field, LISTEN);
-            }
-            address
-        });
-        let live = self.live(&section, listen);
-        Some(Metrics { listen, textfile: self.opt_path(&section, "textfile"), live })
-    }
-
     pub(super) fn sandbox(&mut self, field: &Field<'_>) -> Option<SandboxSpec> {
         const KNOWN: &[&str] = &[
             "keys",
@@ -439,14 +421,14 @@ fn narrow(count: u64) -> u16 {
 }
 
 /// As much of a URL as tells whether it may be used. Who sends requests parses it in full.
-struct Url {
-    is_tls: bool,
-    is_loopback: bool,
-    has_user: bool,
+pub(super) struct Url {
+    pub(super) is_tls: bool,
+    pub(super) is_loopback: bool,
+    pub(super) has_user: bool,
 }
 
 impl Url {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let is_tls = match scheme {
             "https" => true,

@@ -297,6 +297,8 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
     /// File for the node exporter's textfile collector.
     pub textfile: Option<PathBuf>,
+    /// Pushgateway to push to.
+    pub pushgateway: Option<Pushgateway>,
     /// Whether the HTTP server shows a page for people, and to whom it listens.
     pub live: Option<LivePage>,
 }
@@ -304,18 +306,31 @@ pub struct Metrics {
 /// The page that shows a run while it goes on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LivePage {
-    /// Where the secret stands that allows to steer the run; without one the page only shows.
-    pub token: Option<TokenSource>,
+    /// Where the token is that allows to steer the run; without one the page only shows.
+    pub token: Option<Secret>,
     /// Names beside `localhost` by which the page may be asked for.
     pub hosts: Vec<String>,
 }
 
-/// Where a secret stands: never in the job file.
+/// A Pushgateway.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TokenSource {
-    /// In an environment variable of this name.
-    Env(String),
-    /// In a file.
+pub struct Pushgateway {
+    /// Its URL, without a slash at its end: `http` or `https`, no user, no query, no fragment.
+    pub url: String,
+    /// How often to push while the run works; one second or more.
+    pub interval: Duration,
+    /// User for basic authentication.
+    pub username: Option<String>,
+    /// Where that user's password is; never without a user.
+    pub password: Option<Secret>,
+}
+
+/// Where a secret is. Job files never hold one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Secret {
+    /// In this variable of the environment.
+    Environment(String),
+    /// In this file; white space at its end does not count.
     File(PathBuf),
 }
 

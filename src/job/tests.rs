@@ -88,7 +88,8 @@ budget: { max_versions: 5000000, max_bytes: 50TiB, max_share: 60%, deadline: 4h,
           stop_on_failures: { after: 1000, share: 20% } }
 retry: { give_up_after: 1h }
 report: { audit: failures }
-metrics: { listen: "127.0.0.1:9464", textfile: /var/lib/x.prom }
+metrics: { listen: "127.0.0.1:9464", textfile: /var/lib/x.prom,
+           pushgateway: { url: "https://push.example/x/", interval: 30s, username: s3sweep, password_env: PUSH_PASSWORD } }
 allow_promotion: true
 null_versions: allow
 confirm: false
@@ -119,6 +120,10 @@ confirm: false
     assert_eq!(job.budget.max_bytes, Some(50 << 40));
     assert_eq!(job.budget.stop_on_failures, Some(StopOnFailures { after: 1000, share: 0.2 }));
     assert_eq!(job.metrics.listen.unwrap().port(), 9464);
+    let gateway = job.metrics.pushgateway.unwrap();
+    assert_eq!((gateway.url.as_str(), gateway.interval), ("https://push.example/x", Duration::from_secs(30)));
+    assert_eq!(gateway.username.as_deref(), Some("s3sweep"));
+    assert_eq!(gateway.password, Some(Secret::Environment("PUSH_PASSWORD".into())));
     assert_eq!((job.limits.adaptive, job.limits.share), (false, 1.0));
     assert_eq!((job.allow_promotion, job.confirm, job.null_versions), (true, false, NullVersions::Allow));
 }
@@ -148,7 +153,7 @@ rules:
     action: delete
 limits: { concurrency: 5_000, adaptive: false, share: 50% }
 budget: { max_share: 120%, stop_on_failures: { after: 10 } }
-metrics: { listen: localhost, pushgateway: "http://x" }
+metrics: { listen: localhost, pushgateway: "ftp://x" }
 "#;
     assert_eq!(
         problems(text),
@@ -176,7 +181,7 @@ job.yaml:22:55: limits.share has no meaning with limits.adaptive: false; a share
 job.yaml:23:22: budget.max_share cannot be "120%"; expected a percentage, more than 0% and at most 100%
 job.yaml:23:46: budget.stop_on_failures.share is missing; expected a percentage of failures
 job.yaml:24:20: metrics.listen cannot be "localhost"; expected an address and a port such as 127.0.0.1:9464
-job.yaml:24:44: metrics.pushgateway is not available in this version; use metrics.listen or metrics.textfile"#
+job.yaml:24:44: metrics.pushgateway cannot be "ftp://x"; expected a URL such as http://pushgateway:9091"#
     );
 }
 
@@ -273,6 +278,36 @@ fn credentials_are_refused_wherever_they_stand_and_not_repeated() {
     assert!(
         problems(&url).contains("credentials do not belong in a URL") && !problems(&url).contains("hunter2")
     );
+}
+
+#[test]
+fn a_pushgateway_is_a_url_or_a_mapping_and_holds_no_secret() {
+    let at = |gateway: &str| format!("{MINIMAL}metrics: {{ pushgateway: {gateway} }}\n");
+    let short = good(&at("\"http://push:9091/\"")).metrics.pushgateway.unwrap();
+    assert_eq!((short.url.as_str(), short.interval), ("http://push:9091", Duration::from_secs(15)));
+    assert_eq!((short.username, short.password), (None, None));
+    let file = at("{ url: \"http://10.0.0.1:9091\", username: u, password_file: /run/p }");
+    assert!(good(&file).warnings[0].to_string().contains("sends its password unencrypted"));
+    for (gateway, told) in [
+        ("push:9091", "cannot be \"push:9091\""),
+        ("\"http://u:hunter2@push:9091\"", "credentials do not belong in a URL; say username"),
+        ("\"push://u:hunter2@push:9091\"", "metrics.pushgateway is no URL"),
+        ("{ interval: 5s }", "metrics.pushgateway.url is missing"),
+        ("{ url: \"http://p\", interval: 999ms }", "interval cannot be \"999ms\""),
+        ("{ url: \"http://p\", interval: 0s }", "expected a duration of 1s or more"),
+        ("{ url: \"http://p\", username: u }", "a user and a password belong together"),
+        ("{ url: \"http://p\", username: u, password_env: \"hunter2 x\" }", "is no name of a variable"),
+        (
+            "{ url: \"http://p\", username: u, password_env: A, password_file: b }",
+            "password_env is given too",
+        ),
+        ("{ url: \"http://p\", password: hunter2 }", "credentials do not belong in a job file"),
+        ("{ url: \"http://p\", intervall: 5s }", "did you mean \"interval\"?"),
+    ] {
+        let problems = problems(&at(gateway));
+        assert!(problems.contains(told), "{gateway}: {problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::checkpoint::{CheckpointError, Counter, FailureRow, RunFiles, Sample, Snapshot, Totals};
+use crate::checkpoint::{
+    COPIED_BYTES, COPIED_VERSIONS, CheckpointError, Counter, FailureRow, RunFiles, Sample, Snapshot, Totals,
+};
 use crate::model::{Kind, Outcome, RuleId};
 
 use super::transfers::{TransferFigures, TransferRule, WRITE_USD_PER_THOUSAND, cost};
@@ -244,7 +246,7 @@ impl Summary {
             rules: rules(&header.rule_names, &actions, &totals, &snapshot.samples()?),
             ranges_done: progress.done,
             ranges: progress.ranges,
-            requests: totals.requests,
+            requests: totals.requests.into_iter().filter(|(name, _)| !is_no_request(name)).collect(),
         })
     }
 
@@ -325,6 +327,11 @@ fn rules(names: &[String], actions: &[String], totals: &Totals, samples: &[Sampl
             }
         })
         .collect()
+}
+
+/// Whether a named counter counts something else than requests.
+fn is_no_request(name: &str) -> bool {
+    matches!(name, COPIED_VERSIONS | COPIED_BYTES)
 }
 
 fn samples_of(index: usize, samples: &[Sample]) -> Vec<SampleLine> {

@@ -62,6 +62,33 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::Configure,
+        Self::HeadBucket,
+        Self::GetBucketVersioning,
+        Self::GetObjectLockConfiguration,
+        Self::ListObjectVersions,
+        Self::DeleteObjects,
+        Self::DeleteObject,
+        Self::CopyObject,
+        Self::PutObject,
+        Self::CreateMultipartUpload,
+        Self::UploadPart,
+        Self::UploadPartCopy,
+        Self::CompleteMultipartUpload,
+        Self::AbortMultipartUpload,
+        Self::ListParts,
+        Self::ListMultipartUploads,
+        Self::HeadObject,
+        Self::GetObject,
+        Self::GetObjectTagging,
+        Self::PutObjectTagging,
+        Self::GetObjectAcl,
+        Self::PutObjectAcl,
+        Self::RestoreObject,
+    ];
+
     /// The name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -23,8 +23,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::Metrics;
 use super::live::{self, Board};
+use super::{Format, Metrics};
 use patient::Patient;
 
 /// Connections served at the same time: a scraper, probes, and the pages that may be open.
@@ -126,10 +126,11 @@ async fn answer(request: Request<Incoming>, sources: &Sources, peer: SocketAddr)
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        "/metrics" => match sources.metrics.render() {
-            Ok(text) => (StatusCode::OK, prometheus::TEXT_FORMAT, text),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
+        "/metrics" => {
+            let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+            let format = Format::negotiate(accept);
+            (StatusCode::OK, format.content_type(), sources.metrics.render(format))
+        }
         "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => match sources.board.obstacle() {
             None => (StatusCode::OK, TEXT, "ok\n".to_owned()),

@@ -1,68 +1,129 @@
-//! The catalogue of metrics. Labels come from closed lists: never a key, a prefix or an account.
+//! The metrics of a process: counted by events, rendered for whoever asks.
 
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use crate::model::{Outcome, Timestamp};
+use tokio::sync::watch;
 
-/// The error codes that may become a label; every other code counts as `other`, so that a server
-/// cannot grow the number of series.
-const LABELLED_CODES: &[&str] = &[
-    "AccessDenied",
-    "ExpiredToken",
-    "GaveUp",
-    "InternalError",
-    "InvalidRequest",
-    "MalformedXML",
-    "NoSuchVersion",
-    "RequestTimeout",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Transport",
-    "BadResponse",
-    "Unaccounted",
-    "UnaddressableKey",
-];
+use crate::model::{Outcome, RuleId, Timestamp};
 
-/// All metrics of a run, in a registry of their own.
+use super::catalogue::{CODES, MetricSpec, NO_CODE, OPERATIONS, Presence, word_of};
+use super::events::{BatchCounts, Ceilings, Event, Fault, OutcomeKind, PageCounts, Part, RunBegan, RunState};
+use super::exposition::{self, Format};
+use super::process::ProcessFigures;
+use super::registry::Builder;
+
+/// A rule as its series are labelled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleLabel {
+    /// Its name in the job file.
+    pub name: String,
+    /// What it does: `keep`, `delete`, `copy` or `move`.
+    pub action: &'static str,
+}
+
+/// All metrics of a process, in a registry of their own.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    job: String,
     listed: IntCounter,
-    kept: IntCounter,
-    planned: IntCounter,
-    settled: IntCounterVec,
+    kept: IntCounterVec,
+    /// By rule id; absent for rules that keep.
+    rules: Vec<Option<OfRule>>,
     freed_bytes: IntCounter,
-    requests: IntCounterVec,
-    request_seconds: Histogram,
-    retries: IntCounter,
-    errors: IntCounterVec,
+    copied_versions: IntCounter,
+    copied_bytes: IntCounter,
+    streamed_bytes: IntCounter,
+    failed: IntCounterVec,
+    requests: Requests,
     throttled_versions: IntCounter,
-    in_flight: IntGauge,
-    planner_paused: IntGauge,
-    live_ranges: IntGauge,
     range_splits: IntCounter,
-    pace_versions: IntGauge,
-    pace_listings: IntGauge,
-    start_time: IntGauge,
-    end_time: IntGauge,
-    last_success: IntGauge,
-    exit_code: IntGauge,
+    troubles: IntCounterVec,
+    in_flight_requests: IntGauge,
+    in_flight_versions: IntGauge,
+    pending: IntGauge,
+    pace_versions: Gauge,
+    pace_listings: Gauge,
+    ceiling_versions: Gauge,
+    ceiling_requests: Gauge,
+    ceiling_bytes: Gauge,
+    ranges_open: Gauge,
+    ranges_done: Gauge,
+    planner_paused: Gauge,
+    paused: Gauge,
+    checkpoint_bytes: GaugeVec,
+    budget_versions: Gauge,
+    budget_bytes: Gauge,
+    deadline: Gauge,
+    states: [Gauge; RunState::ALL.len()],
+    start_time: Gauge,
+    end_time: Gauge,
+    exit_code: Gauge,
+    last_success: Gauge,
+    last_progress: Gauge,
+    process: Process,
+    checkpoint: OnceLock<PathBuf>,
+    has_ended: AtomicBool,
+    /// Whether this process speaks for the job, because it has the job's lock.
+    speaks: watch::Sender<bool>,
+    /// Held while figures are read that nobody announces.
+    sampling: Mutex<()>,
+}
+
+/// The series of a rule.
+#[derive(Debug)]
+struct OfRule {
+    planned_versions: IntCounter,
+    planned_bytes: IntCounter,
+    settled: [IntCounter; 4],
+}
+
+/// The series of requests. Those of an operation appear with its first attempt.
+#[derive(Debug)]
+struct Requests {
+    sent: IntCounterVec,
+    errors: IntCounterVec,
+    retries: IntCounterVec,
+    durations: HistogramVec,
+    /// By the place of the operation in its list.
+    known: [OnceLock<OfOperation>; OPERATIONS.len()],
+}
+
+#[derive(Debug)]
+struct OfOperation {
+    sent: IntCounter,
+    retries: IntCounter,
+    duration: Histogram,
+}
+
+#[derive(Debug)]
+struct Process {
+    cpu: Counter,
+    resident: Gauge,
+    virtual_memory: Gauge,
+    open_fds: Gauge,
+    max_fds: Gauge,
+    threads: Gauge,
+    start_time: Gauge,
 }
 
 /// The figures that a person watching a run wants to see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
-    /// Versions and delete markers that were listed and decided.
+    /// Versions and delete markers that were listed.
     pub listed: u64,
     /// Of these, kept.
     pub kept: u64,
     /// Of these, selected.
     pub planned: u64,
-    /// Confirmed deleted.
+    /// Confirmed deleted, or copied where that is all that is wanted.
     pub done: u64,
     /// Found to be gone already.
     pub gone: u64,
@@ -72,6 +133,10 @@ pub struct Progress {
     pub skipped: u64,
     /// Bytes of the deleted versions.
     pub freed_bytes: u64,
+    /// Versions whose copies were verified.
+    pub copied: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
     /// Versions named by requests that wait for their answer.
     pub in_flight: u64,
 }
@@ -83,181 +148,304 @@ impl Progress {
     }
 }
 
-fn registered<C: prometheus::core::Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> prometheus::Result<C> {
-    let collector = made?;
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
+/// An attempt under way: it is in flight until this is dropped, however it ends.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    metrics: &'a Metrics,
+    operation: &'static str,
+    versions: i64,
+    number: u32,
+    since: Instant,
+}
+
+impl Attempt<'_> {
+    /// It had an outcome.
+    pub fn ended(self, fault: Option<Fault<'_>>) {
+        let took = self.since.elapsed();
+        self.metrics.emit(&Event::AttemptEnded {
+            operation: self.operation,
+            number: self.number,
+            took,
+            fault,
+        });
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight_requests.dec();
+        self.metrics.in_flight_versions.sub(self.versions);
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people and graphs")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2^52")]
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1000.0
 }
 
 impl Metrics {
-    /// A fresh catalogue whose series all carry the label `job`.
+    /// The metrics of a process that works on a job, which begins now.
     ///
     /// # Errors
-    /// Those of the registry: two metrics of one name, or a bad name.
-    pub fn new(job: &str) -> prometheus::Result<Self> {
-        let labels = [("job".to_owned(), job.to_owned())].into_iter().collect();
-        let registry = Registry::new_custom(Some("s3sweep".to_owned()), Some(labels))?;
-        let r = &registry;
-        let counter = |name, help| registered(r, IntCounter::new(name, help));
-        let gauge = |name, help| registered(r, IntGauge::new(name, help));
-        let labelled = |name, help, label| registered(r, IntCounterVec::new(Opts::new(name, help), &[label]));
-        Ok(Self {
-            listed: counter("listed_versions_total", "Versions and delete markers listed and decided.")?,
-            kept: counter("kept_versions_total", "Listed versions that are kept.")?,
-            planned: counter("planned_versions_total", "Listed versions that a rule selected.")?,
-            settled: labelled(
-                "settled_versions_total",
-                "Planned versions whose outcome is known.",
-                "outcome",
-            )?,
-            freed_bytes: counter("freed_bytes_total", "Bytes of the versions that were deleted.")?,
-            requests: labelled("requests_total", "Attempts sent, by operation.", "operation")?,
-            request_seconds: registered(
-                r,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "request_duration_seconds",
-                        "Time from sending an attempt to its outcome.",
-                    )
-                    .buckets(vec![0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0]),
-                ),
-            )?,
-            retries: counter("retries_total", "Attempts beyond the first.")?,
-            errors: labelled("errors_total", "Errors of attempts and of items, by code.", "code")?,
-            throttled_versions: counter("throttled_versions_total", "Versions that the server put off.")?,
-            in_flight: gauge("in_flight_versions", "Versions named by requests that wait for their answer.")?,
-            planner_paused: gauge("planner_paused", "1 while listing waits for deletions to catch up.")?,
-            live_ranges: gauge("live_ranges", "Ranges of keys that are being listed or wait to be.")?,
-            range_splits: counter("range_splits_total", "Ranges that were divided for another lister.")?,
-            pace_versions: gauge(
-                "pace_versions_per_second",
-                "Versions a second that deletions may name now; 0 where only the ceilings hold.",
-            )?,
-            pace_listings: gauge(
-                "pace_list_requests_per_second",
-                "Listings a second that may be sent now; 0 where only the ceilings hold.",
-            )?,
-            start_time: gauge("start_time_seconds", "When this run began, by the server's clock.")?,
-            end_time: gauge("end_time_seconds", "When this process ended its work; 0 before.")?,
-            last_success: gauge("last_success_time_seconds", "When a run last ended with exit code 0.")?,
-            exit_code: gauge("exit_code", "Exit code of this process; -1 before it ends.")?,
-            registry,
-        })
-    }
-
-    /// Takes over what earlier processes of the same run achieved.
-    pub fn resume(&self, progress: &Progress, began: Timestamp) {
-        self.listed.inc_by(progress.listed);
-        self.kept.inc_by(progress.kept);
-        self.planned.inc_by(progress.planned);
-        for (outcome, n) in [
-            ("done", progress.done),
-            ("gone", progress.gone),
-            ("failed", progress.failed),
-            ("skipped", progress.skipped),
-        ] {
-            self.settled.with_label_values(&[outcome]).inc_by(n);
+    /// Those of the registry, which the catalogue and the code must agree on.
+    pub fn new(job: &str, rules: &[RuleLabel], now: Timestamp) -> prometheus::Result<Self> {
+        let mut make = Builder::new(job)?;
+        let ranges = make.gauges("s3sweep_ranges")?;
+        let states = make.gauges("s3sweep_run_state")?;
+        let metrics = Self {
+            job: job.to_owned(),
+            listed: make.counter("s3sweep_listed_versions_total")?,
+            kept: make.counters("s3sweep_kept_versions_total")?,
+            rules: of_rules(&mut make, rules)?,
+            freed_bytes: make.counter("s3sweep_freed_bytes_total")?,
+            copied_versions: make.counter("s3sweep_copied_versions_total")?,
+            copied_bytes: make.counter("s3sweep_copied_bytes_total")?,
+            streamed_bytes: make.counter("s3sweep_streamed_bytes_total")?,
+            failed: make.counters("s3sweep_failed_versions_total")?,
+            requests: Requests::new(&mut make)?,
+            throttled_versions: make.counter("s3sweep_throttled_versions_total")?,
+            range_splits: make.counter("s3sweep_range_splits_total")?,
+            troubles: make.counters("s3sweep_troubles_total")?,
+            in_flight_requests: make.level("s3sweep_in_flight_requests")?,
+            in_flight_versions: make.level("s3sweep_in_flight_versions")?,
+            pending: make.level("s3sweep_pending_versions")?,
+            pace_versions: make.gauge("s3sweep_pace_versions_per_second")?,
+            pace_listings: make.gauge("s3sweep_pace_list_requests_per_second")?,
+            ceiling_versions: make.gauge("s3sweep_ceiling_versions_per_second")?,
+            ceiling_requests: make.gauge("s3sweep_ceiling_requests_per_second")?,
+            ceiling_bytes: make.gauge("s3sweep_ceiling_bytes_per_second")?,
+            ranges_open: ranges.with_label_values(&["open"]),
+            ranges_done: ranges.with_label_values(&["done"]),
+            planner_paused: make.gauge("s3sweep_planner_paused")?,
+            paused: make.gauge("s3sweep_paused")?,
+            checkpoint_bytes: make.gauges("s3sweep_checkpoint_bytes")?,
+            budget_versions: make.gauge("s3sweep_budget_left_versions")?,
+            budget_bytes: make.gauge("s3sweep_budget_left_bytes")?,
+            deadline: make.gauge("s3sweep_deadline_time_seconds")?,
+            states: RunState::ALL.map(|state| states.with_label_values(&[state.as_str()])),
+            start_time: make.gauge("s3sweep_run_start_time_seconds")?,
+            end_time: make.gauge("s3sweep_run_end_time_seconds")?,
+            exit_code: make.gauge("s3sweep_run_exit_code")?,
+            last_success: make.gauge("s3sweep_last_success_time_seconds")?,
+            last_progress: make.gauge("s3sweep_last_progress_time_seconds")?,
+            process: Process::new(&mut make)?,
+            checkpoint: OnceLock::new(),
+            has_ended: AtomicBool::new(false),
+            speaks: watch::Sender::new(false),
+            sampling: Mutex::new(()),
+            registry: {
+                make.gauges("s3sweep_build_info")?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+                make.finish()?
+            },
+        };
+        for part in Part::ALL {
+            metrics.troubles.with_label_values(&[part.as_str()]);
         }
-        self.freed_bytes.inc_by(progress.freed_bytes);
-        self.start_time.set(began.as_millis() / 1000);
-        self.exit_code.set(-1);
+        metrics.planner_paused.set(0.0);
+        metrics.paused.set(0.0);
+        metrics.start_time.set(seconds(now));
+        metrics.last_progress.set(seconds(now));
+        metrics.end_time.set(0.0);
+        metrics.exit_code.set(-1.0);
+        metrics.in_state(RunState::Starting);
+        Ok(metrics)
     }
 
-    /// A page was committed.
-    pub fn page(&self, kept: u64, planned: u64) {
-        self.listed.inc_by(kept + planned);
-        self.kept.inc_by(kept);
-        self.planned.inc_by(planned);
+    /// The job's name.
+    pub fn job(&self) -> &str {
+        &self.job
     }
 
-    /// The outcome of so many items, of so many bytes together, was committed.
-    pub fn settled(&self, outcome: &Outcome, versions: u64, size_bytes: u64) {
-        self.settled.with_label_values(&[outcome.as_str()]).inc_by(versions);
-        match outcome {
-            Outcome::Done => self.freed_bytes.inc_by(size_bytes),
-            Outcome::Failed(failure) => (0..versions).for_each(|_| self.error(&failure.code)),
-            Outcome::Gone | Outcome::Skipped(_) => {}
-        }
+    /// Whether the process has ended its work: what is rendered from now on is what stays.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
 
-    /// An attempt had an outcome.
-    pub fn attempt(&self, operation: &str, attempt: u32, took: Duration) {
-        self.requests.with_label_values(&[operation]).inc();
-        self.request_seconds.observe(took.as_secs_f64());
-        if attempt > 1 {
-            self.retries.inc();
-        }
+    /// Returns once this process speaks for the job. Before, another one may, whose figures in a textfile or at
+    /// the Pushgateway must stay.
+    pub async fn speaks_for_job(&self) {
+        // The sender lives in self, so the channel cannot close while this waits.
+        let mut watcher = self.speaks.subscribe();
+        let _speaks = watcher.wait_for(|speaks| *speaks).await;
     }
 
-    /// An error was seen, of an attempt or of an item.
-    pub fn error(&self, code: &str) {
-        let label = LABELLED_CODES.iter().find(|known| **known == code).copied().unwrap_or("other");
-        self.errors.with_label_values(&[label]).inc();
-    }
-
-    /// The server put this many versions off.
-    pub fn throttled(&self, versions: u64) {
-        self.throttled_versions.inc_by(versions);
-    }
-
-    /// A request that names `versions` versions leaves.
-    pub fn departs(&self, versions: usize) {
-        self.in_flight.add(i64::try_from(versions).unwrap_or(i64::MAX));
-    }
-
-    /// Its answer, or its failure, arrived.
-    pub fn arrives(&self, versions: usize) {
-        self.in_flight.sub(i64::try_from(versions).unwrap_or(i64::MAX));
-    }
-
-    /// Listing waits, or goes on.
-    pub fn planner_paused(&self, paused: bool) {
-        self.planner_paused.set(i64::from(paused));
-    }
-
-    /// The state of the listing: ranges not done, and those divided in this process so far.
-    pub fn ranges(&self, live: usize, splits: u64) {
-        self.live_ranges.set(i64::try_from(live).unwrap_or(i64::MAX));
-        self.range_splits.inc_by(splits.saturating_sub(self.range_splits.get()));
-    }
-
-    /// The pace that the server grants, as far as it is known: versions deleted and pages listed per
-    /// second.
-    pub fn pace(&self, versions_per_second: Option<f64>, listings_per_second: Option<f64>) {
-        self.pace_versions.set(versions_per_second.unwrap_or_default() as i64);
-        self.pace_listings.set(listings_per_second.unwrap_or_default() as i64);
-    }
-
-    /// The process ends its work.
-    pub fn ended(&self, exit_code: u8, at: Timestamp) {
-        self.exit_code.set(i64::from(exit_code));
-        self.end_time.set(at.as_millis() / 1000);
-        if exit_code == 0 {
-            self.last_success.set(at.as_millis() / 1000);
+    /// Logs an event and counts it.
+    pub fn emit(&self, event: &Event<'_>) {
+        event.log();
+        match *event {
+            Event::SucceededBefore(at) => self.last_success.set(seconds(at)),
+            Event::LockTaken => _ = self.speaks.send_replace(true),
+            Event::StateChanged(state) => self.in_state(state),
+            Event::RunBegan(run) => self.run_began(run),
+            Event::CeilingsSet(ceilings) => self.set_ceilings(ceilings),
+            Event::PageCommitted { at, counts, .. } => {
+                self.page(counts);
+                self.last_progress.set(seconds(at));
+            }
+            Event::RangesChanged { open, done, splits } => {
+                self.ranges_open.set(float(open));
+                self.ranges_done.set(float(done));
+                self.range_splits.inc_by(splits.saturating_sub(self.range_splits.get()));
+            }
+            Event::ListingWaits { .. } => {}
+            Event::PlannerPaused(paused) => self.planner_paused.set(f64::from(u8::from(paused))),
+            Event::OperatorPaused(paused) => self.paused.set(f64::from(u8::from(paused))),
+            Event::AttemptEnded { operation, number, took, fault } => {
+                self.requests.ended(operation, number, took, fault);
+            }
+            Event::PaceChanged(rate) => self.pace_versions.set(rate.map_or(f64::NAN, f64::floor)),
+            Event::ListPaceChanged(rate) => self.pace_listings.set(rate.map_or(f64::NAN, f64::floor)),
+            Event::Streamed { bytes } => self.streamed_bytes.inc_by(bytes),
+            Event::BatchSettled { at, counts, .. } => {
+                self.settled(counts);
+                self.last_progress.set(seconds(at));
+            }
+            Event::PutOff { versions, throttled: true, .. } => self.throttled_versions.inc_by(versions),
+            Event::HistoryPutOff { throttled: true, .. } => self.throttled_versions.inc(),
+            Event::PutOff { .. } | Event::HistoryPutOff { .. } | Event::TroubleOver { .. } => {}
+            Event::BudgetLeft { versions, bytes } => {
+                self.budget_versions.set(versions.map_or(f64::NAN, float));
+                self.budget_bytes.set(bytes.map_or(f64::NAN, float));
+            }
+            Event::Trouble { part, .. } => self.troubles.with_label_values(&[part.as_str()]).inc(),
+            Event::RunEnded { exit_code, at, is_success, .. } => self.ended(exit_code, at, is_success),
         }
     }
 
-    /// Attempts so far, all operations.
+    /// An attempt leaves that names `versions` versions; it is the `number`th of its call.
+    pub fn attempt(&self, operation: &'static str, versions: usize, number: u32) -> Attempt<'_> {
+        let versions = i64::try_from(versions).unwrap_or(i64::MAX);
+        self.in_flight_requests.inc();
+        self.in_flight_versions.add(versions);
+        Attempt { metrics: self, operation, versions, number, since: Instant::now() }
+    }
+
+    fn in_state(&self, state: RunState) {
+        for (place, gauge) in self.states.iter().enumerate() {
+            gauge.set(f64::from(u8::from(place == state as usize)));
+        }
+    }
+
+    fn of_rule(&self, rule: RuleId) -> Option<&OfRule> {
+        self.rules.get(usize::from(rule.0))?.as_ref()
+    }
+
+    fn run_began(&self, run: &RunBegan<'_>) {
+        self.page(&run.page);
+        for (rule, outcome, versions) in &run.settled {
+            self.outcome(*rule, *outcome, *versions);
+        }
+        for (code, versions) in &run.failed {
+            self.failed.with_label_values(&[word_of(CODES, code)]).inc_by(*versions);
+        }
+        self.freed_bytes.inc_by(run.freed_bytes);
+        self.copied_versions.inc_by(run.copied.versions);
+        self.copied_bytes.inc_by(run.copied.bytes);
+        self.start_time.set(seconds(run.began));
+        self.last_progress.set(seconds(run.now));
+        self.deadline.set(run.deadline.map_or(f64::NAN, seconds));
+        // A process works on one run.
+        let _ = self.checkpoint.set(run.checkpoint.to_owned());
+    }
+
+    fn set_ceilings(&self, ceilings: Ceilings) {
+        let Ceilings { versions_per_second, requests_per_second, bytes_per_second } = ceilings;
+        self.ceiling_versions.set(versions_per_second.unwrap_or(f64::NAN));
+        self.ceiling_requests.set(requests_per_second.unwrap_or(f64::NAN));
+        self.ceiling_bytes.set(bytes_per_second.unwrap_or(f64::NAN));
+    }
+
+    fn page(&self, counts: &PageCounts) {
+        self.listed.inc_by(counts.listed);
+        for (reason, versions) in &counts.kept {
+            self.kept.with_label_values(&[reason.as_str()]).inc_by(*versions);
+        }
+        for (rule, quantity) in &counts.planned {
+            self.pending.add(signed(quantity.versions));
+            if let Some(of_rule) = self.of_rule(*rule) {
+                of_rule.planned_versions.inc_by(quantity.versions);
+                of_rule.planned_bytes.inc_by(quantity.bytes);
+            }
+        }
+    }
+
+    fn outcome(&self, rule: RuleId, outcome: OutcomeKind, versions: u64) {
+        self.pending.sub(signed(versions));
+        if let Some(of_rule) = self.of_rule(rule) {
+            of_rule.settled[outcome as usize].inc_by(versions);
+        }
+    }
+
+    fn settled(&self, counts: &BatchCounts) {
+        for run in &counts.outcomes {
+            let kind = OutcomeKind::of(&run.outcome);
+            self.outcome(run.rule, kind, run.versions);
+            match &run.outcome {
+                Outcome::Done => self.freed_bytes.inc_by(run.source_bytes),
+                Outcome::Failed(failure) => {
+                    self.failed
+                        .with_label_values(&[word_of(CODES, code_of(&failure.code))])
+                        .inc_by(run.versions);
+                }
+                Outcome::Gone | Outcome::Skipped(_) => {}
+            }
+        }
+        self.copied_versions.inc_by(counts.copied.versions);
+        self.copied_bytes.inc_by(counts.copied.bytes);
+        self.throttled_versions.inc_by(counts.throttled);
+    }
+
+    fn ended(&self, exit_code: u8, at: Timestamp, is_success: bool) {
+        self.exit_code.set(f64::from(exit_code));
+        self.end_time.set(seconds(at));
+        if is_success {
+            self.last_success.set(seconds(at));
+        }
+        self.in_flight_requests.set(0);
+        self.in_flight_versions.set(0);
+        self.planner_paused.set(0.0);
+        self.paused.set(0.0);
+        self.pace_versions.set(f64::NAN);
+        self.pace_listings.set(f64::NAN);
+        self.deadline.set(f64::NAN);
+        self.in_state(RunState::Ended);
+        self.has_ended.store(true, Ordering::Release);
+    }
+
+    /// Attempts of an operation so far.
     pub fn requests_of(&self, operation: &str) -> u64 {
-        self.requests.with_label_values(&[operation]).get()
+        self.requests.of(operation).sent.get()
     }
 
     /// The figures for a progress view.
     pub fn progress(&self) -> Progress {
-        let settled = |outcome| self.settled.with_label_values(&[outcome]).get();
+        let rules = || self.rules.iter().flatten();
+        let settled = |kind: OutcomeKind| rules().map(|rule| rule.settled[kind as usize].get()).sum();
         Progress {
             listed: self.listed.get(),
-            kept: self.kept.get(),
-            planned: self.planned.get(),
-            done: settled("done"),
-            gone: settled("gone"),
-            failed: settled("failed"),
-            skipped: settled("skipped"),
+            kept: super::catalogue::KEEP_REASONS
+                .iter()
+                .filter_map(|reason| self.kept.get_metric_with_label_values(&[reason]).ok())
+                .map(|counter| counter.get())
+                .sum(),
+            planned: rules().map(|rule| rule.planned_versions.get()).sum(),
+            done: settled(OutcomeKind::Done),
+            gone: settled(OutcomeKind::Gone),
+            failed: settled(OutcomeKind::Failed),
+            skipped: settled(OutcomeKind::Skipped),
             freed_bytes: self.freed_bytes.get(),
-            in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),
+            copied: self.copied_versions.get(),
+            copied_bytes: self.copied_bytes.get(),
+            in_flight: u64::try_from(self.in_flight_versions.get()).unwrap_or(0),
         }
     }
 
@@ -276,47 +464,121 @@ impl Metrics {
         sums.into_iter().collect()
     }
 
-    /// All series in Prometheus's text format.
-    ///
-    /// # Errors
-    /// Those of the encoder.
-    pub fn render(&self) -> prometheus::Result<String> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    /// All series, for who scrapes this process.
+    pub fn render(&self, format: Format) -> String {
+        self.render_where(format, |_| true)
+    }
+
+    /// The series for who keeps them when this process has ended: in Prometheus's text format, and without
+    /// those that node_exporter and the Pushgateway have themselves.
+    pub fn render_to_keep(&self) -> String {
+        self.render_where(Format::Text, |spec| spec.presence != Presence::ListenerOnly)
+    }
+
+    fn render_where(&self, format: Format, wanted: impl Fn(&MetricSpec) -> bool) -> String {
+        let _alone = self.sampling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sample();
+        exposition::render(&self.registry.gather(), format, wanted)
+    }
+
+    /// Reads the figures that nobody announces.
+    fn sample(&self) {
+        if let Some(main) = self.checkpoint.get() {
+            let mut wal = main.clone().into_os_string();
+            wal.push("-wal");
+            for (part, file) in [("main", main.as_path()), ("wal", Path::new(&wal))] {
+                let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+                self.checkpoint_bytes.with_label_values(&[part]).set(float(bytes));
+            }
+        }
+        if let Some(figures) = ProcessFigures::read() {
+            self.process.set(&figures);
+        }
+    }
+}
+
+fn of_rules(make: &mut Builder, rules: &[RuleLabel]) -> prometheus::Result<Vec<Option<OfRule>>> {
+    let planned_versions = make.counters("s3sweep_planned_versions_total")?;
+    let planned_bytes = make.counters("s3sweep_planned_bytes_total")?;
+    let settled = make.counters("s3sweep_settled_versions_total")?;
+    let of_rule = |rule: &RuleLabel| {
+        let labels = [rule.name.as_str(), rule.action];
+        let outcome = |kind: OutcomeKind| settled.with_label_values(&[labels[0], labels[1], kind.as_str()]);
+        (rule.action != "keep").then(|| OfRule {
+            planned_versions: planned_versions.with_label_values(&labels),
+            planned_bytes: planned_bytes.with_label_values(&labels),
+            settled: [OutcomeKind::Done, OutcomeKind::Gone, OutcomeKind::Failed, OutcomeKind::Skipped]
+                .map(outcome),
+        })
+    };
+    Ok(rules.iter().map(of_rule).collect())
+}
+
+fn code_of(code: &str) -> &str {
+    if code.is_empty() { NO_CODE } else { code }
+}
+
+impl Requests {
+    fn new(make: &mut Builder) -> prometheus::Result<Self> {
+        Ok(Self {
+            sent: make.counters("s3sweep_requests_total")?,
+            errors: make.counters("s3sweep_request_errors_total")?,
+            retries: make.counters("s3sweep_retries_total")?,
+            durations: make.latencies("s3sweep_request_duration_seconds")?,
+            known: std::array::from_fn(|_| OnceLock::new()),
+        })
+    }
+
+    fn of(&self, operation: &str) -> &OfOperation {
+        let last = OPERATIONS.len() - 1;
+        let place = OPERATIONS.iter().position(|known| *known == operation).unwrap_or(last);
+        self.known[place].get_or_init(|| {
+            let labels = [OPERATIONS[place]];
+            OfOperation {
+                sent: self.sent.with_label_values(&labels),
+                retries: self.retries.with_label_values(&labels),
+                duration: self.durations.with_label_values(&labels),
+            }
+        })
+    }
+
+    fn ended(&self, operation: &'static str, number: u32, took: Duration, fault: Option<Fault<'_>>) {
+        let of = self.of(operation);
+        of.sent.inc();
+        of.duration.observe(took.as_secs_f64());
+        if number > 1 {
+            of.retries.inc();
+        }
+        if let Some(fault) = fault {
+            let labels = [word_of(OPERATIONS, operation), word_of(CODES, code_of(fault.code))];
+            self.errors.with_label_values(&labels).inc();
+        }
+    }
+}
+
+impl Process {
+    fn new(make: &mut Builder) -> prometheus::Result<Self> {
+        Ok(Self {
+            cpu: make.seconds_counter("process_cpu_seconds_total")?,
+            resident: make.gauge("process_resident_memory_bytes")?,
+            virtual_memory: make.gauge("process_virtual_memory_bytes")?,
+            open_fds: make.gauge("process_open_fds")?,
+            max_fds: make.gauge("process_max_fds")?,
+            threads: make.gauge("process_threads")?,
+            start_time: make.gauge("process_start_time_seconds")?,
+        })
+    }
+
+    fn set(&self, figures: &ProcessFigures) {
+        self.cpu.inc_by((figures.cpu_seconds - self.cpu.get()).max(0.0));
+        self.resident.set(figures.resident_bytes);
+        self.virtual_memory.set(figures.virtual_bytes);
+        self.open_fds.set(figures.open_fds);
+        self.max_fds.set(figures.max_fds);
+        self.threads.set(figures.threads);
+        self.start_time.set(figures.start_time_seconds);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Failure, SkipReason};
-
-    #[test]
-    fn progress_reads_back_what_events_counted() {
-        let metrics = Metrics::new("nightly").unwrap();
-        metrics.page(3, 4);
-        metrics.settled(&Outcome::Done, 1, 100);
-        metrics.settled(&Outcome::Gone, 1, 50);
-        metrics.settled(&Outcome::Failed(Failure { code: "AccessDenied".into(), message: "".into() }), 1, 7);
-        metrics.settled(&Outcome::Skipped(SkipReason::ElderRemains), 1, 7);
-        let progress = metrics.progress();
-        assert_eq!((progress.listed, progress.kept, progress.planned), (7, 3, 4));
-        assert_eq!((progress.done, progress.gone, progress.failed, progress.skipped), (1, 1, 1, 1));
-        assert_eq!(progress.freed_bytes, 100);
-        assert_eq!(progress.settled(), progress.planned);
-    }
-
-    #[test]
-    fn an_unknown_code_cannot_make_a_series() {
-        let metrics = Metrics::new("nightly").unwrap();
-        metrics.error("AccessDenied");
-        for n in 0..50 {
-            metrics.error(&format!("Invented{n}"));
-        }
-        let text = metrics.render().unwrap();
-        assert!(text.contains("s3sweep_errors_total{code=\"other\",job=\"nightly\"} 50"), "{text}");
-        assert!(text.contains("s3sweep_errors_total{code=\"AccessDenied\",job=\"nightly\"} 1"));
-        assert!(!text.contains("Invented"));
-    }
-}
+mod tests;

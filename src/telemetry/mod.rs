@@ -1,12 +1,30 @@
-//! What can be known about a run while it runs and when it has ended: logs, metrics, the exporter.
+//! What can be known about a run while it runs and when it has ended: logs, metrics, the exporter, the
+//! textfile and the Pushgateway.
 
+mod catalogue;
+mod events;
 mod exporter;
+mod exposition;
 pub mod live;
 mod logging;
 mod metrics;
+mod outputs;
+mod process;
+mod pushgateway;
+mod registry;
 mod textfile;
 
+pub use catalogue::{
+    ACTIONS, CATALOGUE, CODES, JOB_LABEL, KEEP_REASONS, Label, LabelValues, MetricKind, MetricSpec,
+    OPERATIONS, OUTCOMES, PARTS, Presence, RUN_STATES, spec as metric_spec,
+};
+pub use events::{
+    BatchCounts, Ceilings, Event, Fault, OutcomeKind, OutcomeRun, PageCounts, Part, Quantity, RunBegan,
+    RunState,
+};
 pub use exporter::Exporter;
+pub use exposition::Format;
 pub use logging::{LogFormat, init as init_logging};
-pub use metrics::{Metrics, Progress};
-pub use textfile::write as write_textfile;
+pub use metrics::{Attempt, Metrics, Progress, RuleLabel};
+pub use outputs::{OutputSettings, Outputs};
+pub use pushgateway::{GatewaySettings, PasswordSource};

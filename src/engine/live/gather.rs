@@ -1,11 +1,14 @@
 //! Gathers what a run shows: figures from the checkpoint's books, the pace, the budget, the listing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::checkpoint::{Counter, Totals};
 use crate::model::RuleId;
-use crate::telemetry::live::{Counts, ErrorRow, Estimate, Outlook, PaceFigures, RuleRow, Snapshot, Vitals};
+use crate::telemetry::live::{
+    BudgetLeft, Counts, ErrorRow, Estimate, Outlook, PaceFigures, RuleRow, Snapshot, Vitals,
+};
 
 use super::super::context::{Context, locked};
 use super::super::planner::Listing;
@@ -30,10 +33,16 @@ fn vitals(ctx: &Context, listing: &Listing) -> Vitals {
         ceiling_per_second,
         job_ceiling_per_second,
         listings_per_second: pace.listings_per_second(),
-        budget: locked(&ctx.budget).left(),
+        budget: budget(ctx),
         deadline: ctx.deadline,
         now: ctx.now(),
     }
+}
+
+fn budget(ctx: &Context) -> BudgetLeft {
+    let (versions, bytes) = locked(&ctx.budget).left();
+    let of = &ctx.job.budget;
+    BudgetLeft { versions, versions_max: of.max_versions, bytes, bytes_max: of.max_bytes }
 }
 
 /// Versions that are believed to be listed yet, where every range that is left has been looked at.
@@ -149,10 +158,16 @@ fn pace(ctx: &Context, vitals: &Vitals, counts: &Counts) -> PaceFigures {
 }
 
 fn errors(ctx: &Context) -> Vec<ErrorRow> {
-    let sums = ctx.caller.metrics.sums_by("s3sweep_errors_total", "code");
-    let mut rows: Vec<ErrorRow> =
-        sums.into_iter().filter(|(_, seen)| *seen > 0).map(|(code, seen)| ErrorRow { code, seen }).collect();
-    rows.sort_by(|a, b| b.seen.cmp(&a.seen).then_with(|| a.code.cmp(&b.code)));
+    let metrics = &ctx.caller.metrics;
+    let mut rows: BTreeMap<String, ErrorRow> = BTreeMap::new();
+    for (code, seen) in metrics.sums_by("s3sweep_request_errors_total", "code") {
+        rows.entry(code.clone()).or_insert_with(|| ErrorRow { code, ..ErrorRow::default() }).attempts = seen;
+    }
+    for (code, failed) in metrics.sums_by("s3sweep_failed_versions_total", "code") {
+        rows.entry(code.clone()).or_insert_with(|| ErrorRow { code, ..ErrorRow::default() }).failed = failed;
+    }
+    let mut rows: Vec<ErrorRow> = rows.into_values().filter(|row| row.attempts + row.failed > 0).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.attempts + row.failed));
     rows.truncate(CODES_SHOWN);
     rows
 }

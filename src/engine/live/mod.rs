@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use crate::checkpoint::{RangeRow, Snapshot};
 use crate::model::{Fate, Key, Outcome, Record};
-use crate::telemetry::live::{Errand, FailureRow, Obeyed, Order, Phase, visible};
+use crate::telemetry::live::{Errand, FailureRow, Obeyed, Order, visible};
+use crate::telemetry::{Ceilings, Event, PageCounts};
 
 use super::context::{Context, locked};
 use super::planner::Listing;
+use super::run;
 use super::stop::Level;
 
 pub(super) use gather::lend_vitals;
@@ -52,15 +54,12 @@ impl Monitor {
                 HashMap::new()
             })
         };
-        Self {
-            picture: Mutex::new(Picture::new(rows, &pending)),
-            failures: Mutex::default(),
-            checkpoint,
-        }
+        Self { picture: Mutex::new(Picture::new(rows, &pending)), failures: Mutex::default(), checkpoint }
     }
 
     /// A page of a range was committed.
-    pub(super) fn page(&self, range: i64, listed: u64, planned: u64, at: Option<&Key>, done: bool) {
+    pub(super) fn page(&self, range: i64, counts: &PageCounts, at: Option<&Key>, done: bool) {
+        let (listed, planned) = (counts.listed, counts.planned_versions());
         locked(&self.picture).page(range, listed, planned, at.map(Key::detached), done);
     }
 
@@ -130,13 +129,6 @@ pub(super) async fn show_last(ctx: &Context, listing: &Listing) {
     }
 }
 
-/// Tells the board once no new work is wanted.
-pub(super) async fn tell_of_stop(ctx: Arc<Context>) {
-    ctx.stop.reached(Level::Drain).await;
-    let why = ctx.stop.ending().map(|ending| ending.message()).unwrap_or_default();
-    ctx.board.enter(Phase::Stopping(why));
-}
-
 /// Carries out the orders of an operator, as long as the run takes new work. A pause ends with that: what
 /// was begun is brought to its end.
 pub(super) async fn obey(ctx: Arc<Context>) {
@@ -145,7 +137,7 @@ pub(super) async fn obey(ctx: Arc<Context>) {
         tokio::select! {
             biased;
             () = ctx.stop.reached(Level::Drain) => {
-                ctx.caller.pace.reins().resume();
+                carry_out(&ctx, Order::Resume);
                 return;
             }
             errand = errands.recv() => match errand {
@@ -171,13 +163,18 @@ fn carry_out(ctx: &Context, order: Order) -> Obeyed {
         }
         Order::Resume => {
             if pace.reins().resume() {
-                tracing::warn!("resumed by an operator");
+                ctx.caller.metrics.emit(&Event::OperatorPaused(false));
             }
         }
-        Order::Pace(wanted) => match pace.lower_versions(wanted) {
-            Some(holds) => tracing::warn!("an operator set the ceiling to {holds} versions a second"),
-            None => tracing::warn!("an operator took the ceiling of versions a second away"),
-        },
+        Order::Pace(wanted) => {
+            match pace.lower_versions(wanted) {
+                Some(holds) => tracing::warn!("an operator set the ceiling to {holds} versions a second"),
+                None => tracing::warn!("an operator took the ceiling of versions a second away"),
+            }
+            let ceilings = run::ceilings_of(&ctx.job);
+            let versions_per_second = pace.versions_ceiling().0.map(f64::from);
+            ctx.caller.metrics.emit(&Event::CeilingsSet(Ceilings { versions_per_second, ..ceilings }));
+        }
     }
     Obeyed { is_paused: pace.reins().is_paused(), ceiling_per_second: pace.versions_ceiling().0 }
 }

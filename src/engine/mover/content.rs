@@ -6,6 +6,7 @@
 
 use crate::model::Verify;
 use crate::s3::{ObjectHead, Operation};
+use crate::telemetry::Event;
 
 use super::chain::{Chain, Halt};
 use super::history::{self, Written};
@@ -86,7 +87,7 @@ impl Chain {
             .await;
         match got {
             Err(error) if error.is_precondition() => Err(Halt::source_changed()),
-            got => self.answered(got).map(|(_, data)| data),
+            got => self.answered(got).map(|(_, data)| self.streamed(data)),
         }
     }
 
@@ -99,7 +100,12 @@ impl Chain {
                 caller.client.get_version(&self.target, &written.version_id, None, Some((from, until)), key)
             })
             .await;
-        self.answered(got).map(|(_, data)| data)
+        self.answered(got).map(|(_, data)| self.streamed(data))
+    }
+
+    fn streamed(&self, data: bytes::Bytes) -> bytes::Bytes {
+        self.ctx.caller.metrics.emit(&Event::Streamed { bytes: data.len() as u64 });
+        data
     }
 }
 

@@ -6,6 +6,7 @@ use crate::model::{AclSource, Class, Kind, LockSource, Requirement, TagSource};
 use crate::pace::Load;
 use crate::retry::{self, InCall, Quota};
 use crate::s3::{Expect, Operation, Origin, RestoreAnswer, RestoreState, S3Error, Written as Answer};
+use crate::telemetry::Event;
 
 use super::attributes::{Given, SourceFacts, given};
 use super::chain::{Chain, Halt};
@@ -301,10 +302,9 @@ impl Chain {
     pub(super) fn halted(&self, error: &S3Error) -> Halt {
         match error.class {
             Class::Transient | Class::Throttled => {
-                tracing::warn!(key = %self.target, "a history is put off: {error}");
-                if error.class == Class::Throttled {
-                    self.ctx.caller.metrics.throttled(1);
-                }
+                let throttled = error.class == Class::Throttled;
+                let event = Event::HistoryPutOff { key: &self.target, throttled, error };
+                self.ctx.caller.metrics.emit(&event);
                 self.ctx.check_outage(error);
                 Halt::Again(error.code.clone(), error.message.clone(), error.retry_after)
             }

@@ -334,7 +334,7 @@ function showTables(s) {
   ]));
   $("errors-table").hidden = s.errors.length === 0;
   $("no-errors").hidden = s.errors.length > 0;
-  cells($("errors"), s.errors.map((error) => [["Code", error.code, "code"], ["Seen", count(error.seen), "n"]]));
+  cells($("errors"), s.errors.map((error) => [["Code", error.code, "code"], ["Requests", count(error.attempts), "n"], ["Versions failed", count(error.failed), error.failed > 0 ? "n alarm" : "n"]]));
   $("failures-table").hidden = s.failures.length === 0;
   $("no-failures").hidden = s.failures.length > 0;
   cells($("failures"), s.failures.map((failure) => [

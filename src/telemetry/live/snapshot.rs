@@ -192,8 +192,10 @@ pub struct PaceFigures {
 pub struct ErrorRow {
     /// The code.
     pub code: String,
-    /// How often it was seen, repeated attempts included.
-    pub seen: u64,
+    /// Requests that failed so, repeated attempts included.
+    pub attempts: u64,
+    /// Versions that failed so for good.
+    pub failed: u64,
 }
 
 /// A rule in figures.

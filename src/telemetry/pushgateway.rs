@@ -1,0 +1,144 @@
+//! The Pushgateway: keeps the figures of jobs that have ended, for Prometheus to scrape.
+//!
+//! Each push replaces the job's whole group by a PUT, so that a series that is gone here is gone there. The
+//! group's key is `job`; the series carry the label `sweep_job` beside it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Url, redirect};
+
+use super::Format;
+
+/// Characters of an answer that are told.
+const ANSWER_CHARS_MAX: usize = 200;
+const ANSWER_BYTES_MAX: usize = 4096;
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// A Pushgateway as the user describes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GatewaySettings {
+    /// Its URL, without a slash at its end.
+    pub url: String,
+    /// How often to push.
+    pub interval: Duration,
+    /// User for basic authentication.
+    pub username: Option<String>,
+    /// Where that user's password is.
+    pub password: Option<PasswordSource>,
+}
+
+/// Where a password is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PasswordSource {
+    /// In this variable of the environment.
+    Environment(String),
+    /// In this file; white space at its end does not count.
+    File(PathBuf),
+}
+
+impl PasswordSource {
+    fn read(&self) -> Result<String, String> {
+        match self {
+            Self::Environment(name) => {
+                std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))
+            }
+            Self::File(path) => std::fs::read_to_string(path)
+                .map(|text| text.trim_end().to_owned())
+                .map_err(|error| format!("the password file {}: {error}", path.display())),
+        }
+    }
+}
+
+/// A Pushgateway to push one job's figures to.
+pub(super) struct Pushgateway {
+    client: Client,
+    group: Url,
+    interval: Duration,
+    login: Option<(String, String)>,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Pushgateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pushgateway").field("at", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl Pushgateway {
+    /// For a job, whose name needs no escaping: it is made of letters, digits, `.`, `_` and `-`.
+    pub(super) fn new(settings: &GatewaySettings, job: &str) -> Result<Self, String> {
+        let group: Url = format!("{}/metrics/job/{job}", settings.url)
+            .parse()
+            .map_err(|error| format!("the URL of the Pushgateway: {error}"))?;
+        let password = settings.password.as_ref().map(PasswordSource::read).transpose()?;
+        // The first of a process wins; every one here installs the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("s3sweep/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .http1_only()
+            .connect_timeout(CONNECT_MAX);
+        if is_loopback(&group) {
+            builder = builder.no_proxy();
+        }
+        Ok(Self {
+            client: builder.build().map_err(|error| told(&error))?,
+            group,
+            interval: settings.interval,
+            login: settings.username.clone().zip(password),
+        })
+    }
+
+    pub(super) const fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// For the log: who it is, without the path, which may be a secret of a proxy.
+    pub(super) fn name(&self) -> String {
+        format!("the Pushgateway at {}", self.group.origin().ascii_serialization())
+    }
+
+    /// Replaces the job's group.
+    pub(super) async fn push(&self, text: String) -> Result<(), String> {
+        let kind = HeaderValue::from_static(Format::Text.content_type());
+        let mut request = self.client.put(self.group.clone()).header(CONTENT_TYPE, kind).body(text);
+        if let Some((user, password)) = &self.login {
+            request = request.basic_auth(user, Some(password));
+        }
+        let mut answer = request.send().await.map_err(|error| told(&error))?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        // Read to its end, so that the connection can be used again.
+        while let Some(chunk) = answer.chunk().await.map_err(|error| told(&error))? {
+            if body.len() < ANSWER_BYTES_MAX {
+                body.extend_from_slice(&chunk);
+            }
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        let body = String::from_utf8_lossy(&body);
+        let body: String = body.trim().chars().filter(|c| !c.is_control()).take(ANSWER_CHARS_MAX).collect();
+        Err(format!("it answers {status} {body}").trim_end().to_owned())
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let bare = host.trim_matches(['[', ']']);
+        bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
+/// An error with its causes, without its URL.
+fn told(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { "cannot be reached".to_owned() };
+    let mut cause = std::error::Error::source(error);
+    while let Some(why) = cause {
+        text = format!("{text}: {why}");
+        cause = why.source();
+    }
+    text
+}
