@@ -13,7 +13,6 @@ use crate::telemetry::live::{
 use super::super::context::{Context, locked};
 use super::super::planner::Listing;
 use super::super::session::rule_actions;
-use super::History;
 
 /// Codes of errors that are shown.
 const CODES_SHOWN: usize = 20;
@@ -30,6 +29,7 @@ fn vitals(ctx: &Context, listing: &Listing) -> Vitals {
         pending: ctx.pending.load(Ordering::Acquire),
         to_list: if is_listed { Some(0) } else { to_list(ctx, listing) },
         pace_per_second: pace.versions_per_second(),
+        limit_is_met: !pace.looks_for_limit(),
         ceiling_per_second,
         job_ceiling_per_second,
         listings_per_second: pace.listings_per_second(),
@@ -62,13 +62,16 @@ fn to_list(ctx: &Context, listing: &Listing) -> Option<u64> {
 
 /// Everything; `None` where the checkpoint cannot be read, which ends the run elsewhere, or where nobody
 /// wants it.
-pub(super) async fn snapshot(ctx: &Context, listing: &Listing, history: &History) -> Option<Snapshot> {
+pub(super) async fn snapshot(ctx: &Context, listing: &Listing) -> Option<Snapshot> {
     let monitor = ctx.monitor.as_ref()?;
     let totals = ctx.checkpoint.totals().await.ok()?;
     let vitals = vitals(ctx, listing);
     let progress = ctx.caller.metrics.progress();
     let counts = counts(&totals, progress.in_flight, progress.freed_bytes, ctx);
-    let judged = history.judged();
+    let (judged, rates) = {
+        let history = locked(&monitor.history);
+        (history.judged(), history.rates())
+    };
     let (listed_per_second, settled_per_second) = judged.unwrap_or_default();
     let outlook = Outlook {
         is_listed: vitals.is_listed,
@@ -101,7 +104,7 @@ pub(super) async fn snapshot(ctx: &Context, listing: &Listing, history: &History
         listing_waits: ctx.planners_paused.load(Ordering::Acquire) > 0,
         is_listed: vitals.is_listed,
         counts,
-        rates: history.rates(),
+        rates,
         pace: pace(ctx, &vitals, &counts),
         errors: errors(ctx),
         rules: rules(ctx, &totals, &header.rule_names),
@@ -149,6 +152,7 @@ fn pace(ctx: &Context, vitals: &Vitals, counts: &Counts) -> PaceFigures {
     let whole = |rate: f64| rate.round() as u64;
     PaceFigures {
         versions_per_second: vitals.pace_per_second.map(whole),
+        limit_is_met: vitals.limit_is_met,
         listings_per_second: vitals.listings_per_second.map(whole),
         ceiling_per_second: vitals.ceiling_per_second,
         job_ceiling_per_second: vitals.job_ceiling_per_second,

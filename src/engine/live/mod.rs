@@ -36,6 +36,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Monitor {
     picture: Mutex<Picture>,
     failures: Mutex<VecDeque<FailureRow>>,
+    history: Mutex<History>,
     /// The checkpoint's file, for its size.
     checkpoint: PathBuf,
 }
@@ -54,7 +55,12 @@ impl Monitor {
                 HashMap::new()
             })
         };
-        Self { picture: Mutex::new(Picture::new(rows, &pending)), failures: Mutex::default(), checkpoint }
+        Self {
+            picture: Mutex::new(Picture::new(rows, &pending)),
+            failures: Mutex::default(),
+            history: Mutex::default(),
+            checkpoint,
+        }
     }
 
     /// A page of a range was committed.
@@ -102,20 +108,17 @@ impl Monitor {
 
 /// Shows figures while somebody looks; never ends by itself.
 pub(super) async fn show(ctx: Arc<Context>, listing: Arc<Listing>) {
-    if ctx.monitor.is_none() {
-        return;
-    }
-    let mut history = History::default();
+    let Some(monitor) = &ctx.monitor else { return };
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         // A page that is opened need not wait for the next second.
         tokio::select! {
-            _tick = ticks.tick() => history.note(&ctx),
+            _tick = ticks.tick() => locked(&monitor.history).note(&ctx),
             () = ctx.board.audience_changed() => {}
         }
         if ctx.board.is_watched()
-            && let Some(snapshot) = gather::snapshot(&ctx, &listing, &history).await
+            && let Some(snapshot) = gather::snapshot(&ctx, &listing).await
         {
             ctx.board.publish(snapshot);
         }
@@ -124,7 +127,7 @@ pub(super) async fn show(ctx: Arc<Context>, listing: Arc<Listing>) {
 
 /// The last figures: how the run looks at its end.
 pub(super) async fn show_last(ctx: &Context, listing: &Listing) {
-    if let Some(snapshot) = gather::snapshot(ctx, listing, &History::default()).await {
+    if let Some(snapshot) = gather::snapshot(ctx, listing).await {
         ctx.board.publish(snapshot);
     }
 }
@@ -156,9 +159,7 @@ fn carry_out(ctx: &Context, order: Order) -> Obeyed {
     match order {
         Order::Pause => {
             if pace.reins().pause() {
-                tracing::warn!(
-                    "paused by an operator: no request leaves until it is resumed; deadlines go on"
-                );
+                ctx.caller.metrics.emit(&Event::OperatorPaused(true));
             }
         }
         Order::Resume => {

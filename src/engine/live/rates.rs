@@ -13,8 +13,8 @@ const LOOKS_MAX: usize = 301;
 const RECENT_SECONDS: usize = 15;
 /// Seconds that an estimate is judged by.
 const JUDGED_SECONDS: usize = 60;
-/// Seconds between two points that are shown.
-const STEP_SECONDS: usize = 5;
+/// Points that are shown; while a run is young they lie closer together.
+const POINTS_MAX: usize = 60;
 /// Looks before an estimate is made.
 const LOOKS_MIN: usize = 5;
 
@@ -68,16 +68,16 @@ impl History {
     /// What to show.
     pub(super) fn rates(&self) -> Rates {
         let (listed_per_second, settled_per_second) = self.over(RECENT_SECONDS);
-        let steps = (self.looks.len().saturating_sub(1)) / STEP_SECONDS;
-        let points =
-            (0..steps).rev().filter_map(|step| self.between((step + 1) * STEP_SECONDS, step * STEP_SECONDS));
+        let spans = self.looks.len().saturating_sub(1);
+        let step = spans.div_ceil(POINTS_MAX).max(1);
+        let points = (0..spans / step).rev().filter_map(|at| self.between((at + 1) * step, at * step));
         #[expect(clippy::cast_sign_loss, reason = "counts do not fall")]
         let (listed_history, settled_history) =
             points.map(|(listed, settled)| (listed.round() as u32, settled.round() as u32)).unzip();
         Rates {
             listed_per_second: listed_per_second.round(),
             settled_per_second: settled_per_second.round(),
-            history_step_seconds: STEP_SECONDS as u32,
+            history_step_seconds: step as u32,
             listed_history,
             settled_history,
         }
@@ -95,7 +95,7 @@ mod tests {
         let (mut history, began) = (History::default(), Instant::now());
         assert_eq!(
             (history.rates(), history.judged()),
-            (Rates { history_step_seconds: 5, ..Rates::default() }, None)
+            (Rates { history_step_seconds: 1, ..Rates::default() }, None)
         );
         for second in 0..1_000 {
             // Twice as fast in the second half.

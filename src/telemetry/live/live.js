@@ -46,6 +46,7 @@ function make(name, text, className) {
 let last = null; // The snapshot that is shown.
 let offset = 0; // What the server's clock is ahead of this one, in milliseconds.
 let chosen = -1; // The range that is looked at.
+const FEW = 10; // Failures that are shown before somebody asks for more.
 
 const STATES = {
   starting: ["Starting", "wait"],
@@ -219,8 +220,10 @@ function showSpeed(s) {
   const lowered = p.ceiling_per_second !== p.job_ceiling_per_second;
   const ceiling = p.ceiling_per_second === null ? "none" : `${count(p.ceiling_per_second)}/s`;
   const own = p.job_ceiling_per_second === null ? "none" : `${count(p.job_ceiling_per_second)}/s`;
-  pairs($("pace"), [
-    ["Pace the server grants", executes ? (p.versions_per_second === null ? "not looked for" : `${count(p.versions_per_second)}/s`) : null],
+  // Before the server refuses anything the pace only grows, and says nothing of the server.
+  const pace = p.versions_per_second === null ? "not looked for" : p.limit_is_met ? `${count(p.versions_per_second)}/s` : "limit not met";
+  pairs($("pace"), s.run_id === null ? [] : [
+    ["The server grants", executes ? pace : null],
     ["Pages it grants", p.listings_per_second === null ? null : `${count(p.listings_per_second)}/s`],
     [lowered ? "Ceiling, lowered" : "Ceiling of the job", executes ? ceiling : null],
     ["The job's own ceiling", executes && lowered ? own : null],
@@ -249,7 +252,8 @@ function showSpace(s) {
   rows.forEach((row, at) => {
     const cell = strip.children[at];
     const unsized = row.to_list === null;
-    const size = Math.max(sizes[at], unsized ? total / Math.max(20, rows.length) : 0, total / 2000, 1);
+    const stub = unsized ? Math.max(total, 1) / Math.max(20, rows.length) : 0;
+    const size = Math.max(sizes[at] + stub, total / 2000, 1);
     cell.style.flexGrow = String(size);
     cell.className = `cell ${row.state}${unsized ? " unsized" : ""}`;
     const listed = row.state === "done" ? 1 : row.listed / size;
@@ -337,12 +341,18 @@ function showTables(s) {
   cells($("errors"), s.errors.map((error) => [["Code", error.code, "code"], ["Requests", count(error.attempts), "n"], ["Versions failed", count(error.failed), error.failed > 0 ? "n alarm" : "n"]]));
   $("failures-table").hidden = s.failures.length === 0;
   $("no-failures").hidden = s.failures.length > 0;
-  cells($("failures"), s.failures.map((failure) => [
+  const more = $("more");
+  more.hidden = s.failures.length <= FEW;
+  const all = more.getAttribute("aria-expanded") === "true";
+  say(more, all ? `Show the latest ${FEW}` : `Show all ${s.failures.length} that are kept`);
+  const plain = (text) => text.replace(/[^A-Za-z0-9]/g, "").toLowerCase();
+  const why = (failure) => (failure.message === "" || plain(failure.message) === plain(failure.code) ? failure.code : `${failure.code}: ${failure.message}`);
+  cells($("failures"), s.failures.slice(0, all ? undefined : FEW).map((failure) => [
     ["At", clock(failure.at_ms - offset)],
     ["Key", failure.key, "wide code"],
     ["Version id", failure.version_id, "wide code"],
     ["Rule", failure.rule],
-    ["Code", failure.message && failure.message !== failure.code ? `${failure.code}: ${failure.message}` : failure.code, "wide"],
+    ["Code", why(failure), "wide"],
   ]));
 }
 
@@ -352,9 +362,9 @@ function showAbout(s) {
   pairs($("about"), [
     ["Run", s.run_id],
     ["Began", s.began_ms === null ? null : clock(s.began_ms - offset)],
-    ["Listed", s.is_listed ? "to the end" : "not to the end yet"],
-    ["Waiting for their key's end", count(s.counts.undecided)],
-    ["Checkpoint", `${bytes(s.checkpoint_bytes[0])}, log ${bytes(s.checkpoint_bytes[1])}`],
+    ["Listing", s.is_listed ? "is complete" : s.run_id === null ? "has not begun" : "goes on"],
+    ["Waiting for their key's end", s.run_id === null ? null : count(s.counts.undecided)],
+    ["Checkpoint", s.run_id === null ? null : `${bytes(s.checkpoint_bytes[0])}, log ${bytes(s.checkpoint_bytes[1])}`],
   ]);
   say($("program"), `s3sweep ${s.about.version}`);
 }
@@ -403,7 +413,7 @@ function listen() {
 // Steering. The token lives in this variable only.
 let token = null;
 function showSteer(s) {
-  $("steer").hidden = !s.about.has_control || Boolean(s.ending);
+  $("steer").hidden = !s.about.has_control || !["planning", "confirming", "running"].includes(s.state);
   const pause = $("pause");
   say(pause, s.is_paused ? "Resume" : "Pause");
   pause.dataset.action = s.is_paused ? "resume" : "pause";
@@ -460,6 +470,11 @@ $("pace-form").addEventListener("submit", (event) => {
 });
 $("restore").addEventListener("click", () => order({ action: "pace" }));
 $("lock").addEventListener("click", () => { lockUp("The token is forgotten."); $("token").focus(); });
+
+$("more").addEventListener("click", () => {
+  $("more").setAttribute("aria-expanded", String($("more").getAttribute("aria-expanded") !== "true"));
+  if (last) showTables(last);
+});
 
 // The strip: pointing, and arrow keys.
 $("strip").addEventListener("pointermove", (event) => {

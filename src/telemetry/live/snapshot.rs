@@ -37,6 +37,8 @@ pub struct Vitals {
     pub to_list: Option<u64>,
     /// Versions a second that the server is believed to grant; `None` where that is not looked for.
     pub pace_per_second: Option<f64>,
+    /// Whether the server has refused anything for its rate: before, its pace is not known.
+    pub limit_is_met: bool,
     /// The ceiling of versions a second that holds now.
     pub ceiling_per_second: Option<u32>,
     /// The one that the job sets.
@@ -175,6 +177,8 @@ pub struct Rates {
 pub struct PaceFigures {
     /// Versions a second that the server is believed to grant.
     pub versions_per_second: Option<u64>,
+    /// Whether the server has refused anything for its rate: before, its pace is not known.
+    pub limit_is_met: bool,
     /// Listings a second that the server is believed to grant.
     pub listings_per_second: Option<u64>,
     /// The ceiling of versions a second that holds now.
