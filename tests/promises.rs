@@ -6,13 +6,12 @@
 mod common;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
 use common::checks::{check_identity, check_sweep};
 use common::oracle::{Plan, Rule};
+use common::scrape::{address_of, scrape, value_of};
 use common::{BUCKET, Ended, JOB, World, mixed, plain, ref_of, wait_until};
 use s3sweep::model::{Timestamp, Version};
 use s3sweep::sandbox::{
@@ -268,19 +267,6 @@ fn state_files_are_for_their_owner_only() {
 
 // What can be seen
 
-fn scrape(address: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// The value of a series, its labels beside the job's included in `name`.
-fn value_of(text: &str, name: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
 #[test]
 fn metrics_are_served_during_a_run_and_left_in_the_textfile_after_it() {
     let world = World::new(plain(150, 3));
@@ -291,13 +277,11 @@ fn metrics_are_served_during_a_run_and_left_in_the_textfile_after_it() {
         everything().yaml()
     ));
     let mut running = world.start_run(&job);
-    let address_in = |log: &str| {
-        let (_, rest) = log.split_once("metrics on http://")?;
-        Some(rest.split("/metrics").next()?.to_owned())
-    };
-    wait_until("the address", || address_in(&running.stderr()).is_some() || running.has_ended());
-    let address = address_in(&running.stderr()).expect("an address in the log");
-    let done = format!("s3sweep_settled_versions_total{{outcome=\"done\",job=\"{JOB}\"}}");
+    wait_until("the address", || address_of(&running).is_some() || running.has_ended());
+    let address = address_of(&running).expect("an address in the log");
+    let done = format!(
+        "s3sweep_settled_versions_total{{action=\"delete\",outcome=\"done\",rule=\"all\",sweep_job=\"{JOB}\"}}"
+    );
     let mut seen = Vec::new();
     wait_until("deletions in the metrics", || {
         seen.extend(scrape(&address).as_deref().and_then(|text| value_of(text, &done)));
@@ -307,10 +291,10 @@ fn metrics_are_served_during_a_run_and_left_in_the_textfile_after_it() {
     running.wait().expect(0);
     let text = fs::read_to_string(&textfile).unwrap();
     let of = |name: &str| value_of(&text, name).unwrap_or_else(|| panic!("{name} in\n{text}"));
-    let label = format!("{{job=\"{JOB}\"}}");
+    let label = format!("{{sweep_job=\"{JOB}\"}}");
     assert_eq!(of(&format!("s3sweep_listed_versions_total{label}")), 450.0);
     assert_eq!(of(&done), 450.0);
-    assert_eq!(of(&format!("s3sweep_exit_code{label}")), 0.0);
+    assert_eq!(of(&format!("s3sweep_run_exit_code{label}")), 0.0);
     assert!(!text.contains("table="), "no keys in metrics");
 }
 

@@ -121,11 +121,16 @@ impl StateDir {
     /// `Io`, `DiskFull`; `Bug` as for [`StateDir::files`].
     pub fn set_current(&self, run_id: &str) -> Result<(), CheckpointError> {
         self.files(run_id)?;
-        let (next, path) = (self.path.join("current.next"), self.path.join("current"));
+        self.replace("current", run_id)
+    }
+
+    /// Replaces a file of one line: after a crash it is the old one or the new one.
+    fn replace(&self, name: &str, line: &str) -> Result<(), CheckpointError> {
+        let (next, path) = (self.path.join(format!("{name}.next")), self.path.join(name));
         let write = || {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-            file.write_all(run_id.as_bytes())?;
+            file.write_all(line.as_bytes())?;
             file.write_all(b"\n")?;
             file.sync_all()?;
             fs::rename(&next, &path)?;
@@ -145,10 +150,7 @@ impl StateDir {
     /// # Errors
     /// `Io`, `DiskFull`.
     pub fn note_success(&self, at: Timestamp) -> Result<(), CheckpointError> {
-        let (next, path) = (self.path.join("last_success.next"), self.path.join(LAST_SUCCESS));
-        fs::write(&next, format!("{}\n", at.as_millis()))
-            .and_then(|()| fs::rename(&next, &path))
-            .map_err(|error| CheckpointError::io("writing", &path, error))
+        self.replace(LAST_SUCCESS, &at.as_millis().to_string())
     }
 
     /// The runs whose checkpoint is there, the newest last, by the time of their last change.

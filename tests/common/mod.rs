@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod histories;
 pub mod oracle;
+pub mod scrape;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
