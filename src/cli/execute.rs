@@ -101,13 +101,14 @@ async fn work(
     let planning = matches!(command, engine::Command::Plan { .. });
     let stop = Arc::new(Stop::default());
     let signals = signals::watch(Arc::clone(&stop))?;
-    let progress = Progress::show(common.progress, Arc::clone(metrics));
+    let transfers = transfer_rules(&job);
+    let progress =
+        Progress::show(common.progress, Arc::clone(metrics), Arc::clone(board), !transfers.is_empty());
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
-    let transfers = transfer_rules(&job);
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,

@@ -137,6 +137,8 @@ pub struct Progress {
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Versions that the server put off for its rate.
+    pub throttled: u64,
     /// Versions named by requests that wait for their answer.
     pub in_flight: u64,
 }
@@ -445,6 +447,7 @@ impl Metrics {
             freed_bytes: self.freed_bytes.get(),
             copied: self.copied_versions.get(),
             copied_bytes: self.copied_bytes.get(),
+            throttled: self.throttled_versions.get(),
             in_flight: u64::try_from(self.in_flight_versions.get()).unwrap_or(0),
         }
     }

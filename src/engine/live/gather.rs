@@ -143,8 +143,7 @@ fn copies(ctx: &Context, rule: RuleId) -> bool {
 }
 
 fn pace(ctx: &Context, vitals: &Vitals, counts: &Counts) -> PaceFigures {
-    let throttled =
-        ctx.caller.metrics.sums_by("s3sweep_throttled_versions_total", "").first().map_or(0, |sum| sum.1);
+    let throttled = ctx.caller.metrics.progress().throttled;
     let answered = throttled + counts.done + counts.gone + counts.failed;
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     let throttled_share = if answered == 0 { 0.0 } else { throttled as f64 / answered as f64 };
