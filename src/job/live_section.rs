@@ -54,3 +54,58 @@ impl Reader<'_> {
         Some(LivePage { token: env.or(file), hosts: hosts.unwrap_or_default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Job, Problems, load};
+
+    fn read(metrics: &str) -> Result<Job, Problems> {
+        let text = format!(
+            "version: 1\nname: n\nbucket: {{ name: b }}\nrules: [{{ name: r, match: {{ state: any }}, action: delete }}]\n\
+             metrics: {metrics}\n"
+        );
+        load(&text, "job.yaml", &|_| None)
+    }
+
+    fn live(metrics: &str) -> Option<LivePage> {
+        read(metrics).unwrap().metrics.live
+    }
+
+    #[test]
+    fn a_page_and_who_may_steer() {
+        let listen = "listen: \"127.0.0.1:1\"";
+        assert_eq!(live(&format!("{{ {listen} }}")), None);
+        assert_eq!(live(&format!("{{ {listen}, live: false }}")), None);
+        assert_eq!(live(&format!("{{ {listen}, live: true }}")), Some(LivePage::default()));
+        let page =
+            live(&format!("{{ {listen}, live: {{ token_env: LIVE_TOKEN, hosts: [a.example] }} }}")).unwrap();
+        assert_eq!(page.token, Some(Secret::Environment("LIVE_TOKEN".into())));
+        assert_eq!(page.hosts, ["a.example"]);
+        let page = live(&format!("{{ {listen}, live: {{ token_file: /run/token }} }}")).unwrap();
+        assert_eq!(page.token, Some(Secret::File("/run/token".into())));
+        assert_eq!(read(&format!("{{ {listen}, live: true }}")).unwrap().warnings, []);
+    }
+
+    #[test]
+    fn a_page_for_everybody_is_warned_of() {
+        for address in ["0.0.0.0:9464", "[::]:9464", "10.0.0.1:9464"] {
+            let job = read(&format!("{{ listen: \"{address}\", live: true }}")).unwrap();
+            assert!(job.warnings[0].what.contains(address), "{:?}", job.warnings);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (metrics, word) in [
+            ("{ live: true }", "metrics.listen is missing"),
+            ("{ listen: \"127.0.0.1:1\", live: yes }", "metrics.live"),
+            ("{ listen: \"127.0.0.1:1\", live: { token: secret } }", "token"),
+            ("{ listen: \"127.0.0.1:1\", live: { token_env: \"a b\" } }", "token_env"),
+            ("{ listen: \"127.0.0.1:1\", live: { token_env: A, token_file: b } }", "two tokens"),
+        ] {
+            let problems = read(metrics).unwrap_err().to_string();
+            assert!(problems.contains(word), "{metrics}: {problems}");
+        }
+    }
+}
