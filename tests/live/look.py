@@ -44,7 +44,7 @@ metrics: { listen: "127.0.0.1:0", live: { token_env: LIVE_TOKEN } }
 SCRIPT = {
     "seeds": [
         {
-            "bucket": "my-logs", "seed": 5, "keys": 18000, "versions_per_key": 6, "key_shape": "odd",
+            "bucket": "my-logs", "seed": 5, "keys": 15000, "versions_per_key": 6, "key_shape": "odd",
             "latest_marker_share": 0.2, "oldest_days": 200, "newest_days": 1,
             "prefixes": ["logs/2023/", "logs/2024/", "tmp/", "uploads/"],
             "size_bytes_min": 1000, "size_bytes_max": 9000000,
@@ -209,7 +209,19 @@ def look_at_run(browser, run: Run, shots: Path | None) -> None:
         look.until("document.getElementById('state').textContent.startsWith('Ended')")
         look.judge(name)
     for look in (wide, dark, phone):
+        look.context.close()
         check("no fault in the console, no other host", not look.faults, str(look.faults))
+
+
+def look_at_end_without_a_word(browser, run: Run, shots: Path | None) -> None:
+    """The program is killed: nobody says goodbye."""
+    look = Look(browser, run.address, shots, viewport={"width": 1100, "height": 900}, color_scheme="light")
+    look.until("document.getElementById('state').textContent === 'Running'")
+    run.process.kill()
+    look.until("document.getElementById('state').textContent === 'Connection lost'")
+    check("lost: the page says where to look", "s3sweep status nightly-logs" in look.text("reason"), look.text("reason"))
+    look.judge("10-lost")
+    look.context.close()
 
 
 def steer(look: Look, run: Run) -> None:
@@ -289,6 +301,10 @@ def main() -> int:
             run = Run(binary, sandbox.endpoint, Path(folder))
             started.append(run.process)
             look_at_run(browser, run, arguments.shots)
+            # The versions that failed are still there.
+            run = Run(binary, sandbox.endpoint, Path(folder))
+            started.append(run.process)
+            look_at_end_without_a_word(browser, run, arguments.shots)
         except Exception:  # noqa: BLE001  a failure is a result
             traceback.print_exc()
             check("the page can be looked at to the end", False)

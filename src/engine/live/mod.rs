@@ -82,7 +82,7 @@ impl Monitor {
                 Outcome::Failed(failure) => {
                     (visible(failure.code.as_bytes()), visible(failure.message.as_bytes()))
                 }
-                Outcome::Skipped(reason) => (reason.as_str().to_owned(), "left alone".to_owned()),
+                Outcome::Skipped(reason) => (reason.as_str().to_owned(), "skipped".to_owned()),
                 Outcome::Done | Outcome::Gone => return None,
             };
             Some(FailureRow {

@@ -277,8 +277,9 @@ function describe(row, executes) {
   const word = { done: "listed to its end", open: "being listed", waiting: "not begun" }[row.state];
   const parts = [`${row.from === "" ? "From the first key" : `Behind ${row.from}`} ${row.to === null ? "to the last key" : `up to ${row.to}`}:`];
   parts.push(`${word}${row.ranges > 1 ? ` (${row.ranges} ranges)` : ""}, ${count(row.listed)} listed`);
-  if (row.state !== "done") parts.push(row.to_list === null ? "(how many are left is unknown)," : `(about ${count(row.to_list)} left),`);
-  parts.push(executes ? `${count(row.settled)} of ${count(row.planned)} planned settled.` : `${count(row.planned)} planned.`);
+  if (row.state !== "done") parts.push(row.to_list === null ? "(how many are left is unknown)" : `(about ${count(row.to_list)} left)`);
+  const settled = executes && row.planned > 0 ? `, ${count(row.settled)} of them settled` : "";
+  parts.push(`\u2013 ${row.planned === 0 ? "nothing planned" : `${count(row.planned)} planned${settled}`}.`);
   return parts;
 }
 
@@ -338,7 +339,7 @@ function showTables(s) {
   ]));
   $("errors-table").hidden = s.errors.length === 0;
   $("no-errors").hidden = s.errors.length > 0;
-  cells($("errors"), s.errors.map((error) => [["Code", error.code, "code"], ["Requests", count(error.attempts), "n"], ["Versions failed", count(error.failed), error.failed > 0 ? "n alarm" : "n"]]));
+  cells($("errors"), s.errors.map((error) => [["Code", error.code, "code"], ["Failed requests", count(error.attempts), "n"], ["Versions failed", count(error.failed), error.failed > 0 ? "n alarm" : "n"]]));
   $("failures-table").hidden = s.failures.length === 0;
   $("no-failures").hidden = s.failures.length > 0;
   const more = $("more");
