@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use common::histories::{DESTINATION, empty, there, transfer};
 use common::scrape::{address_of, scrape};
 use common::{BUCKET, JOB, Running, World, mixed, plain, wait_until};
-use s3sweep::sandbox::{Config, Faults, KeyErrors, Operation, RequestErrors, Seed};
+use s3sweep::sandbox::{Config, Faults, KeyErrors, Latency, Operation, RequestErrors, Seed};
 use s3sweep::telemetry::CATALOGUE;
 
 const EVERYTHING: &str =
@@ -160,6 +160,7 @@ fn a_sweep_is_told_by_rule_action_outcome_reason_and_operation() {
     assert_eq!((all.of("run_state{state=\"ended\"}"), all.sum("run_state")), (1.0, 1.0));
     assert_eq!((all.of("ranges{state=\"open\"}"), all.of("pending_versions")), (0.0, 0.0));
     assert_eq!(all.of("ranges{state=\"done\"}"), f64::from(world.ranges()));
+    assert_eq!(all.of("range_splits_total"), f64::from(world.ranges()) - 1.0, "it began with one");
     assert_eq!((all.of("in_flight_requests"), all.of("in_flight_versions")), (0.0, 0.0));
     assert_eq!(all.of("ceiling_versions_per_second"), 100_000.0);
     assert!(!all.has("ceiling_requests_per_second") && !all.has("budget_left_bytes"));
@@ -183,7 +184,8 @@ fn a_sweep_is_told_by_rule_action_outcome_reason_and_operation() {
 #[test]
 fn a_run_shows_itself_while_it_works_and_says_when_it_last_succeeded() {
     let world = World::new(plain(300, 3));
-    let slowly = "limits: { versions_per_second: 300 }\nbudget: { deadline: 1h }\n";
+    let slowly = "limits: { versions_per_second: 300, requests_per_second: 500, bytes_per_second: 1MiB }\n\
+                  budget: { deadline: 1h, max_bytes: 1TiB }\n";
     let job = world.job(&format!("{slowly}{}{EVERYTHING}", to_textfile(&world)));
     let mut first = world.start_run(&job);
     let all = seen(&mut first, "deletions", |all| all.settled("all", "delete", "done") > 0.0);
@@ -193,6 +195,14 @@ fn a_run_shows_itself_while_it_works_and_says_when_it_last_succeeded() {
     assert_eq!(deadline, all.of("run_start_time_seconds") + 3600.0);
     assert!(all.of("pending_versions") > 0.0 && all.of("checkpoint_bytes{part=\"main\"}") > 0.0);
     assert!(all.of("pace_versions_per_second") > 0.0);
+    assert_eq!(
+        (all.of("ceiling_versions_per_second"), all.of("ceiling_requests_per_second")),
+        (300.0, 500.0)
+    );
+    assert_eq!(all.of("ceiling_bytes_per_second"), 1_048_576.0);
+    let freed = all.of("freed_bytes_total");
+    // A batch may have been settled between the two figures.
+    assert!(all.of("budget_left_bytes") <= (1_u64 << 40) as f64 - freed && freed > 0.0);
     assert!(*all.0.get("process_resident_memory_bytes").unwrap() > 1e6);
     assert!(*all.0.get("process_open_fds").unwrap() > 3.0);
     // The textfile says so too, from the beginning of the work.
@@ -212,6 +222,33 @@ fn a_run_shows_itself_while_it_works_and_says_when_it_last_succeeded() {
     let all = left(&world);
     assert_eq!((all.of("last_success_time_seconds"), all.of("run_exit_code")), (success, 2.0));
     assert!(all.of("run_end_time_seconds") >= success && all.of("run_state{state=\"ended\"}") == 1.0);
+}
+
+#[test]
+fn states_and_what_is_in_flight_follow_the_run() {
+    let slow = |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, ..Latency::default() };
+    let latency = vec![slow(Operation::ListObjectVersions, 60), slow(Operation::DeleteObjects, 300)];
+    let world = World::with_faults(plain(1000, 3), Faults { latency, ..Faults::default() });
+    let small = "scope: { page_size: 100 }\nlimits: { concurrency: 2 }\n";
+    let job = world.job(&format!("{}{small}{EVERYTHING}", to_textfile(&world)));
+    let job = job.to_str().unwrap();
+    let mut planning = world.start(&["plan", job]);
+    let all = seen(&mut planning, "a listing under way", |all| {
+        all.of("ranges{state=\"open\"}") > 0.0 && all.of("in_flight_requests") > 0.0
+    });
+    assert_eq!((all.of("run_state{state=\"planning\"}"), all.of("in_flight_versions")), (1.0, 0.0));
+    planning.wait().expect(0);
+    assert_eq!(left(&world).of("pending_versions"), 3000.0, "what is planned waits");
+    assert!(!left(&world).has("last_success_time_seconds"));
+    let mut applying = world.start(&["apply", job, "--yes"]);
+    let all = seen(&mut applying, "deletions under way", |all| all.of("in_flight_versions") > 0.0);
+    assert!(all.of("in_flight_requests") > 0.0 && all.of("run_state{state=\"running\"}") == 1.0);
+    applying.signal("INT");
+    seen(&mut applying, "the drain", |all| all.of("run_state{state=\"stopping\"}") == 1.0);
+    applying.wait().expect(75);
+    let all = left(&world);
+    assert_eq!((all.of("run_exit_code"), all.of("in_flight_versions")), (75.0, 0.0));
+    assert_eq!(all.of("pending_versions"), world.count() as f64, "what is left waits for the next command");
 }
 
 #[test]

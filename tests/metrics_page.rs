@@ -119,6 +119,32 @@ fn the_page_is_that_of_the_catalogue() {
 }
 
 #[test]
+fn every_code_that_the_engine_gives_has_its_word() {
+    fn sources(folder: &Path, found: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if !path.ends_with("tests.rs") {
+                found.push_str(fs::read_to_string(&path).unwrap().split("#[cfg(test)]").next().unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine"), &mut text);
+    let given = regex::Regex::new(r#"(?:Halt::failed\(|Halt::Again\(|Self::failed\(|code: )\s*"([A-Z]\w+)""#)
+        .unwrap();
+    let codes: Vec<&str> = given.captures_iter(&text).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(
+        codes.contains(&"GaveUp") && codes.contains(&"SourceChanged"),
+        "the search finds them: {codes:?}"
+    );
+    for code in codes {
+        assert!(CODES.contains(&code), "{code}");
+    }
+}
+
+#[test]
 fn every_operation_of_the_client_has_its_word_and_label_names_are_no_ones_else() {
     for operation in Operation::ALL {
         assert!(OPERATIONS.contains(&operation.as_str()), "{}", operation.as_str());

@@ -15,6 +15,7 @@ mod dispatcher;
 mod ending;
 mod errors;
 mod fold_code;
+mod former;
 mod live;
 mod mover;
 mod page;

@@ -95,9 +95,9 @@ impl Listing {
     pub(super) fn bump(&self, ctx: &Context) {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
         let ranges = locked(&self.ranges);
-        let (open, splits) = (ranges.live() as u64, ranges.splits());
-        let done = (self.known_at_first + splits).saturating_sub(open);
-        ctx.caller.metrics.emit(&Event::RangesChanged { open, done, splits });
+        let open = ranges.live() as u64;
+        let done = (self.known_at_first + ranges.splits()).saturating_sub(open);
+        ctx.caller.metrics.emit(&Event::RangesChanged { open, done });
     }
 
     /// Decides what a probe came to. A new range is returned with its lock held, which nobody else can
@@ -124,6 +124,7 @@ impl Listing {
         };
         if commit.done {
             locked(&self.locks).remove(&commit.id);
+            ctx.caller.metrics.emit(&Event::RangeDone { range: commit.id });
         }
     }
 }
@@ -265,6 +266,7 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
     planned.range.id = new.id;
     let (handed, range) = (Handed::of(&planned), planned.range.clone());
     let receipt = slot.commit_split(Split { victim, page: planned });
+    ctx.caller.metrics.emit(&Event::RangeSplit { range: victim, new: new.id });
     listing.handed_over(ctx, &handed, &seen);
     drop((victim_lock, new_lock));
     if let Some(monitor) = &ctx.monitor {

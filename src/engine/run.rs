@@ -10,21 +10,20 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::checkpoint::{
-    Amount, COPIED_BYTES, COPIED_VERSIONS, Checkpoint, CheckpointError, Counter, NewRange, RunState, Totals,
-};
+use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
 use crate::job::{Job, ListingMode};
-use crate::model::{Class, Key, RuleId, Timestamp, VersioningStatus};
+use crate::model::{Class, Key, Timestamp, VersioningStatus};
 use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
+use crate::telemetry::RunState as Doing;
 use crate::telemetry::live::Board;
-use crate::telemetry::{Ceilings, Event, OutcomeKind, Quantity, RunBegan, RunState as Doing};
 
 use super::breaker::{Breaker, FailureLimit};
 use super::budget::{Budget, Limits, Load};
 use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
 use super::errors::ending_of_checkpoint;
+use super::former::{self, Told};
 use super::live::{self, Monitor};
 use super::mover::Mover;
 use super::page::Orders;
@@ -124,22 +123,9 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
     }
     let rules = rules_of(&job, began, facts.versioning);
-    let told = RunBegan {
-        run_id: &checkpoint.header().run_id,
-        began,
-        now: facts.now,
-        page: planner::page_counts(totals.amounts.iter().map(|(counter, amount)| (*counter, *amount))),
-        settled: settled_of(&totals),
-        failed: checkpoint.failure_codes().await?,
-        freed_bytes: freed_bytes_of(&totals, &rules),
-        copied: copied_of(&totals),
-        deadline,
-        checkpoint: &file,
-    };
-    caller.metrics.emit(&Event::RunBegan(&told));
-    caller.metrics.emit(&Event::CeilingsSet(ceilings_of(&job)));
-    let left = budget.left();
-    caller.metrics.emit(&Event::BudgetLeft { versions: left.0, bytes: left.1 });
+    let told = Told { totals: &totals, rules: &rules, began, now: facts.now, deadline, file: &file };
+    told.tell(&checkpoint, &caller.metrics).await?;
+    former::tell_limits(&caller.metrics, &job, &budget);
     // A limit counts versions in the order of their keys, so they are listed one range after the other.
     let listers = if job.scope.limit.is_some() { 1 } else { usize::from(job.limits.list_concurrency) };
     let (keys, may_divide) = match job.scope.listing {
@@ -207,39 +193,6 @@ fn ranges_of(job: &Job) -> Vec<NewRange> {
             hi: job.scope.to_key.clone(),
         })
         .collect()
-}
-
-/// What was settled before, by rule.
-fn settled_of(totals: &Totals) -> Vec<(RuleId, OutcomeKind, u64)> {
-    let settled = |(counter, amount): (&Counter, &Amount)| {
-        let (rule, kind) = match *counter {
-            Counter::Done(rule) => (rule, OutcomeKind::Done),
-            Counter::Gone(rule) => (rule, OutcomeKind::Gone),
-            Counter::Failed(rule) => (rule, OutcomeKind::Failed),
-            Counter::Skipped(rule, _) => (rule, OutcomeKind::Skipped),
-            Counter::Listed | Counter::Kept(_) | Counter::Planned(_) => return None,
-        };
-        Some((rule, kind, amount.versions))
-    };
-    totals.amounts.iter().filter_map(settled).collect()
-}
-
-fn freed_bytes_of(totals: &Totals, rules: &Rules) -> u64 {
-    totals.sum(|counter| matches!(counter, Counter::Done(rule) if !rules.leaves_source(rule))).bytes
-}
-
-fn copied_of(totals: &Totals) -> Quantity {
-    let counted = |name| totals.requests.get(name).copied().unwrap_or(0);
-    Quantity { versions: counted(COPIED_VERSIONS), bytes: counted(COPIED_BYTES) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "figures for people and graphs")]
-pub(super) fn ceilings_of(job: &Job) -> Ceilings {
-    Ceilings {
-        versions_per_second: job.limits.versions_per_second.map(f64::from),
-        requests_per_second: job.limits.requests_per_second.map(f64::from),
-        bytes_per_second: job.limits.bytes_per_second.map(|bytes| bytes as f64),
-    }
 }
 
 /// The budget window that this process works in.

@@ -188,19 +188,24 @@ async fn attempt(
     };
     let (ending, at) = run::run(setup).await;
     let ended = close(checkpoint, ending, at, planning).await;
-    if !planning
-        && ended.0.exit_code() <= 1
+    if !planning {
+        tidy_up(&dir, &ended.0, ended.1);
+    }
+    Ok(ended)
+}
+
+/// What is left to do in the state directory after a run.
+fn tidy_up(dir: &StateDir, ending: &Ending, at: Timestamp) {
+    if ending.exit_code() <= 1
         && let Err(error) = dir.prune(RUNS_KEPT)
     {
         tracing::warn!("old runs stay: {error}");
     }
-    if !planning
-        && ended.0 == Ending::Done
-        && let Err(error) = dir.note_success(ended.1)
+    if *ending == Ending::Done
+        && let Err(error) = dir.note_success(at)
     {
         tracing::warn!("the time of this success is not kept: {error}");
     }
-    Ok(ended)
 }
 
 /// Where each action of the job copies to, its bucket looked at.

@@ -329,8 +329,8 @@ pub(super) async fn commit(ctx: &Context, batch: i64, range: i64, settled: Settl
         monitor.settled(range, count, failed);
     }
     ctx.caller.metrics.emit(&Event::BatchSettled { batch, at, counts: &counts });
-    let left = locked(&ctx.budget).left();
-    ctx.caller.metrics.emit(&Event::BudgetLeft { versions: left.0, bytes: left.1 });
+    let (versions, bytes) = locked(&ctx.budget).left();
+    ctx.caller.metrics.emit(&Event::BudgetLeft { versions, bytes });
     let mut tripped = None;
     {
         let mut breaker = locked(&ctx.breaker);

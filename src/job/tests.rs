@@ -88,8 +88,7 @@ budget: { max_versions: 5000000, max_bytes: 50TiB, max_share: 60%, deadline: 4h,
           stop_on_failures: { after: 1000, share: 20% } }
 retry: { give_up_after: 1h }
 report: { audit: failures }
-metrics: { listen: "127.0.0.1:9464", textfile: /var/lib/x.prom,
-           pushgateway: { url: "https://push.example/x/", interval: 30s, username: s3sweep, password_env: PUSH_PASSWORD } }
+metrics: { listen: "127.0.0.1:9464", textfile: /var/lib/x.prom }
 allow_promotion: true
 null_versions: allow
 confirm: false
@@ -120,10 +119,6 @@ confirm: false
     assert_eq!(job.budget.max_bytes, Some(50 << 40));
     assert_eq!(job.budget.stop_on_failures, Some(StopOnFailures { after: 1000, share: 0.2 }));
     assert_eq!(job.metrics.listen.unwrap().port(), 9464);
-    let gateway = job.metrics.pushgateway.unwrap();
-    assert_eq!((gateway.url.as_str(), gateway.interval), ("https://push.example/x", Duration::from_secs(30)));
-    assert_eq!(gateway.username.as_deref(), Some("s3sweep"));
-    assert_eq!(gateway.password, Some(Secret::Environment("PUSH_PASSWORD".into())));
     assert_eq!((job.limits.adaptive, job.limits.share), (false, 1.0));
     assert_eq!((job.allow_promotion, job.confirm, job.null_versions), (true, false, NullVersions::Allow));
 }
@@ -286,6 +281,11 @@ fn a_pushgateway_is_a_url_or_a_mapping_and_holds_no_secret() {
     let short = good(&at("\"http://push:9091/\"")).metrics.pushgateway.unwrap();
     assert_eq!((short.url.as_str(), short.interval), ("http://push:9091", Duration::from_secs(15)));
     assert_eq!((short.username, short.password), (None, None));
+    let full = "{ url: \"https://p.example/x/\", interval: 30s, username: me, password_env: PUSH_PASSWORD }";
+    let full = good(&at(full)).metrics.pushgateway.unwrap();
+    assert_eq!((full.url.as_str(), full.interval), ("https://p.example/x", Duration::from_secs(30)));
+    assert_eq!(full.username.as_deref(), Some("me"));
+    assert_eq!(full.password, Some(Secret::Environment("PUSH_PASSWORD".into())));
     let file = at("{ url: \"http://10.0.0.1:9091\", username: u, password_file: /run/p }");
     assert!(good(&file).warnings[0].to_string().contains("sends its password unencrypted"));
     for (gateway, told) in [

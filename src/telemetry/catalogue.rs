@@ -181,7 +181,16 @@ pub const CODES: &[&str] = &[
     "Unaccounted",
     "GaveUp",
     "ContentDiffers",
+    "EtagDiffers",
+    "VerificationFailed",
     "SourceChanged",
+    "DestinationConflict",
+    "DestinationExists",
+    "DestinationTooLong",
+    "DestinationIsSource",
+    "DestinationBusy",
+    "NotThere",
+    "NoMarker",
     // Promises of the protocol that were broken.
     "VersionIdIgnored",
     "ForeignKey",
@@ -247,7 +256,7 @@ pub const CATALOGUE: &[MetricSpec] = &[
     .answers("How far is the listing? Of the whole run, also over interruptions."),
     counter("s3sweep_kept_versions_total", "versions", "Listed versions that stay, by the reason.")
         .by(&[REASON])
-        .answers("Why does so much stay? A reason appears with its first version."),
+        .answers("Why does so much stay? The reasons are those of the plan and of the audit."),
     counter("s3sweep_planned_versions_total", "versions", "Listed versions that a rule selected.")
         .by(&[RULE, ACTION])
         .answers("How much did each rule select? The plan is complete when no range is open."),

@@ -238,14 +238,24 @@ pub enum Event<'a> {
         /// Why.
         error: &'a (dyn Display + Sync),
     },
-    /// Ranges were opened, divided or done.
+    /// How many ranges there are.
     RangesChanged {
         /// Ranges that are not done.
         open: u64,
         /// Ranges that are.
         done: u64,
-        /// Ranges that were divided in this process.
-        splits: u64,
+    },
+    /// A range was divided for another lister.
+    RangeSplit {
+        /// The range that ends earlier now.
+        range: i64,
+        /// The new one behind it.
+        new: i64,
+    },
+    /// The last page of a range is on its way to the disk.
+    RangeDone {
+        /// The range.
+        range: i64,
     },
     /// Listing waits for the work, or goes on.
     PlannerPaused(bool),
@@ -351,7 +361,9 @@ impl Event<'_> {
                 "a page is committed"
             ),
             Self::ListingWaits { error } => tracing::warn!("listing waits: {error}"),
-            Self::RangesChanged { open, done, splits } => tracing::trace!(open, done, splits, "ranges"),
+            Self::RangesChanged { open, done } => tracing::trace!(open, done, "ranges"),
+            Self::RangeSplit { range, new } => tracing::debug!(range, new, "a range is divided"),
+            Self::RangeDone { range } => tracing::debug!(range, "a range is listed"),
             Self::PlannerPaused(true) => tracing::debug!("listing waits for deletions to catch up"),
             Self::PlannerPaused(false) => tracing::debug!("listing goes on"),
             Self::OperatorPaused(true) => tracing::warn!("an operator holds the run"),

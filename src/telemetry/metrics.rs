@@ -1,23 +1,22 @@
 //! The metrics of a process: counted by events, rendered for whoever asks.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use prometheus::{
-    Counter, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
-};
-
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Registry};
 use tokio::sync::watch;
 
 use crate::model::{Outcome, RuleId, Timestamp};
 
-use super::catalogue::{CODES, MetricSpec, NO_CODE, OPERATIONS, Presence, word_of};
+use super::catalogue::{KEEP_REASONS, MetricSpec, Presence};
 use super::events::{BatchCounts, Ceilings, Event, Fault, OutcomeKind, PageCounts, Part, RunBegan, RunState};
 use super::exposition::{self, Format};
-use super::process::ProcessFigures;
+use super::process::{ProcessFigures, ProcessGauges};
 use super::registry::Builder;
+
+use requests::{Requests, code_of};
 
 /// A rule as its series are labelled.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +33,8 @@ pub struct Metrics {
     registry: Registry,
     job: String,
     listed: IntCounter,
-    kept: IntCounterVec,
+    /// By the place of the reason in its list.
+    kept: [IntCounter; KEEP_REASONS.len()],
     /// By rule id; absent for rules that keep.
     rules: Vec<Option<OfRule>>,
     freed_bytes: IntCounter,
@@ -46,8 +46,9 @@ pub struct Metrics {
     throttled_versions: IntCounter,
     range_splits: IntCounter,
     troubles: IntCounterVec,
-    in_flight_requests: IntGauge,
-    in_flight_versions: IntGauge,
+    in_flight: InFlight,
+    in_flight_requests: Gauge,
+    in_flight_versions: Gauge,
     pending: IntGauge,
     pace_versions: Gauge,
     pace_listings: Gauge,
@@ -68,7 +69,7 @@ pub struct Metrics {
     exit_code: Gauge,
     last_success: Gauge,
     last_progress: Gauge,
-    process: Process,
+    process: ProcessGauges,
     checkpoint: OnceLock<PathBuf>,
     has_ended: AtomicBool,
     /// Whether this process speaks for the job, because it has the job's lock.
@@ -85,33 +86,11 @@ struct OfRule {
     settled: [IntCounter; 4],
 }
 
-/// The series of requests. Those of an operation appear with its first attempt.
-#[derive(Debug)]
-struct Requests {
-    sent: IntCounterVec,
-    errors: IntCounterVec,
-    retries: IntCounterVec,
-    durations: HistogramVec,
-    /// By the place of the operation in its list.
-    known: [OnceLock<OfOperation>; OPERATIONS.len()],
-}
-
-#[derive(Debug)]
-struct OfOperation {
-    sent: IntCounter,
-    retries: IntCounter,
-    duration: Histogram,
-}
-
-#[derive(Debug)]
-struct Process {
-    cpu: Counter,
-    resident: Gauge,
-    virtual_memory: Gauge,
-    open_fds: Gauge,
-    max_fds: Gauge,
-    threads: Gauge,
-    start_time: Gauge,
+/// What waits for an answer.
+#[derive(Debug, Default)]
+struct InFlight {
+    requests: AtomicU64,
+    versions: AtomicU64,
 }
 
 /// The figures that a person watching a run wants to see.
@@ -155,7 +134,7 @@ impl Progress {
 pub struct Attempt<'a> {
     metrics: &'a Metrics,
     operation: &'static str,
-    versions: i64,
+    versions: u64,
     number: u32,
     since: Instant,
 }
@@ -175,8 +154,8 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.metrics.in_flight_requests.dec();
-        self.metrics.in_flight_versions.sub(self.versions);
+        self.metrics.in_flight.requests.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.in_flight.versions.fetch_sub(self.versions, Ordering::Relaxed);
     }
 }
 
@@ -203,10 +182,11 @@ impl Metrics {
         let mut make = Builder::new(job)?;
         let ranges = make.gauges("s3sweep_ranges")?;
         let states = make.gauges("s3sweep_run_state")?;
+        let kept = make.counters("s3sweep_kept_versions_total")?;
         let metrics = Self {
             job: job.to_owned(),
             listed: make.counter("s3sweep_listed_versions_total")?,
-            kept: make.counters("s3sweep_kept_versions_total")?,
+            kept: std::array::from_fn(|place| kept.with_label_values(&[KEEP_REASONS[place]])),
             rules: of_rules(&mut make, rules)?,
             freed_bytes: make.counter("s3sweep_freed_bytes_total")?,
             copied_versions: make.counter("s3sweep_copied_versions_total")?,
@@ -217,8 +197,9 @@ impl Metrics {
             throttled_versions: make.counter("s3sweep_throttled_versions_total")?,
             range_splits: make.counter("s3sweep_range_splits_total")?,
             troubles: make.counters("s3sweep_troubles_total")?,
-            in_flight_requests: make.level("s3sweep_in_flight_requests")?,
-            in_flight_versions: make.level("s3sweep_in_flight_versions")?,
+            in_flight: InFlight::default(),
+            in_flight_requests: make.gauge("s3sweep_in_flight_requests")?,
+            in_flight_versions: make.gauge("s3sweep_in_flight_versions")?,
             pending: make.level("s3sweep_pending_versions")?,
             pace_versions: make.gauge("s3sweep_pace_versions_per_second")?,
             pace_listings: make.gauge("s3sweep_pace_list_requests_per_second")?,
@@ -239,7 +220,7 @@ impl Metrics {
             exit_code: make.gauge("s3sweep_run_exit_code")?,
             last_success: make.gauge("s3sweep_last_success_time_seconds")?,
             last_progress: make.gauge("s3sweep_last_progress_time_seconds")?,
-            process: Process::new(&mut make)?,
+            process: ProcessGauges::new(&mut make)?,
             checkpoint: OnceLock::new(),
             has_ended: AtomicBool::new(false),
             speaks: watch::Sender::new(false),
@@ -293,12 +274,11 @@ impl Metrics {
                 self.page(counts);
                 self.last_progress.set(seconds(at));
             }
-            Event::RangesChanged { open, done, splits } => {
+            Event::RangesChanged { open, done } => {
                 self.ranges_open.set(float(open));
                 self.ranges_done.set(float(done));
-                self.range_splits.inc_by(splits.saturating_sub(self.range_splits.get()));
             }
-            Event::ListingWaits { .. } => {}
+            Event::RangeSplit { .. } => self.range_splits.inc(),
             Event::PlannerPaused(paused) => self.planner_paused.set(f64::from(u8::from(paused))),
             Event::OperatorPaused(paused) => self.paused.set(f64::from(u8::from(paused))),
             Event::AttemptEnded { operation, number, took, fault } => {
@@ -313,7 +293,12 @@ impl Metrics {
             }
             Event::PutOff { versions, throttled: true, .. } => self.throttled_versions.inc_by(versions),
             Event::HistoryPutOff { throttled: true, .. } => self.throttled_versions.inc(),
-            Event::PutOff { .. } | Event::HistoryPutOff { .. } | Event::TroubleOver { .. } => {}
+            // Their figures are those of the attempts, of the ranges and of the trouble before.
+            Event::ListingWaits { .. }
+            | Event::RangeDone { .. }
+            | Event::PutOff { .. }
+            | Event::HistoryPutOff { .. }
+            | Event::TroubleOver { .. } => {}
             Event::BudgetLeft { versions, bytes } => {
                 self.budget_versions.set(versions.map_or(f64::NAN, float));
                 self.budget_bytes.set(bytes.map_or(f64::NAN, float));
@@ -325,9 +310,9 @@ impl Metrics {
 
     /// An attempt leaves that names `versions` versions; it is the `number`th of its call.
     pub fn attempt(&self, operation: &'static str, versions: usize, number: u32) -> Attempt<'_> {
-        let versions = i64::try_from(versions).unwrap_or(i64::MAX);
-        self.in_flight_requests.inc();
-        self.in_flight_versions.add(versions);
+        let versions = versions as u64;
+        self.in_flight.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.versions.fetch_add(versions, Ordering::Relaxed);
         Attempt { metrics: self, operation, versions, number, since: Instant::now() }
     }
 
@@ -347,7 +332,7 @@ impl Metrics {
             self.outcome(*rule, *outcome, *versions);
         }
         for (code, versions) in &run.failed {
-            self.failed.with_label_values(&[word_of(CODES, code)]).inc_by(*versions);
+            self.failed.with_label_values(&[code_of(code)]).inc_by(*versions);
         }
         self.freed_bytes.inc_by(run.freed_bytes);
         self.copied_versions.inc_by(run.copied.versions);
@@ -369,7 +354,9 @@ impl Metrics {
     fn page(&self, counts: &PageCounts) {
         self.listed.inc_by(counts.listed);
         for (reason, versions) in &counts.kept {
-            self.kept.with_label_values(&[reason.as_str()]).inc_by(*versions);
+            if let Some(place) = KEEP_REASONS.iter().position(|word| *word == reason.as_str()) {
+                self.kept[place].inc_by(*versions);
+            }
         }
         for (rule, quantity) in &counts.planned {
             self.pending.add(signed(quantity.versions));
@@ -394,9 +381,7 @@ impl Metrics {
             match &run.outcome {
                 Outcome::Done => self.freed_bytes.inc_by(run.source_bytes),
                 Outcome::Failed(failure) => {
-                    self.failed
-                        .with_label_values(&[word_of(CODES, code_of(&failure.code))])
-                        .inc_by(run.versions);
+                    self.failed.with_label_values(&[code_of(&failure.code)]).inc_by(run.versions);
                 }
                 Outcome::Gone | Outcome::Skipped(_) => {}
             }
@@ -412,8 +397,6 @@ impl Metrics {
         if is_success {
             self.last_success.set(seconds(at));
         }
-        self.in_flight_requests.set(0);
-        self.in_flight_versions.set(0);
         self.planner_paused.set(0.0);
         self.paused.set(0.0);
         self.pace_versions.set(f64::NAN);
@@ -434,11 +417,7 @@ impl Metrics {
         let settled = |kind: OutcomeKind| rules().map(|rule| rule.settled[kind as usize].get()).sum();
         Progress {
             listed: self.listed.get(),
-            kept: super::catalogue::KEEP_REASONS
-                .iter()
-                .filter_map(|reason| self.kept.get_metric_with_label_values(&[reason]).ok())
-                .map(|counter| counter.get())
-                .sum(),
+            kept: self.kept.iter().map(|counter| counter.get()).sum(),
             planned: rules().map(|rule| rule.planned_versions.get()).sum(),
             done: settled(OutcomeKind::Done),
             gone: settled(OutcomeKind::Gone),
@@ -448,7 +427,7 @@ impl Metrics {
             copied: self.copied_versions.get(),
             copied_bytes: self.copied_bytes.get(),
             throttled: self.throttled_versions.get(),
-            in_flight: u64::try_from(self.in_flight_versions.get()).unwrap_or(0),
+            in_flight: self.in_flight.versions.load(Ordering::Relaxed),
         }
     }
 
@@ -486,6 +465,10 @@ impl Metrics {
 
     /// Reads the figures that nobody announces.
     fn sample(&self) {
+        // An attempt that was cut off at the end may take its time to go.
+        let now = |count: &AtomicU64| if self.has_ended() { 0 } else { count.load(Ordering::Relaxed) };
+        self.in_flight_requests.set(float(now(&self.in_flight.requests)));
+        self.in_flight_versions.set(float(now(&self.in_flight.versions)));
         if let Some(main) = self.checkpoint.get() {
             let mut wal = main.clone().into_os_string();
             wal.push("-wal");
@@ -517,71 +500,7 @@ fn of_rules(make: &mut Builder, rules: &[RuleLabel]) -> prometheus::Result<Vec<O
     Ok(rules.iter().map(of_rule).collect())
 }
 
-fn code_of(code: &str) -> &str {
-    if code.is_empty() { NO_CODE } else { code }
-}
-
-impl Requests {
-    fn new(make: &mut Builder) -> prometheus::Result<Self> {
-        Ok(Self {
-            sent: make.counters("s3sweep_requests_total")?,
-            errors: make.counters("s3sweep_request_errors_total")?,
-            retries: make.counters("s3sweep_retries_total")?,
-            durations: make.latencies("s3sweep_request_duration_seconds")?,
-            known: std::array::from_fn(|_| OnceLock::new()),
-        })
-    }
-
-    fn of(&self, operation: &str) -> &OfOperation {
-        let last = OPERATIONS.len() - 1;
-        let place = OPERATIONS.iter().position(|known| *known == operation).unwrap_or(last);
-        self.known[place].get_or_init(|| {
-            let labels = [OPERATIONS[place]];
-            OfOperation {
-                sent: self.sent.with_label_values(&labels),
-                retries: self.retries.with_label_values(&labels),
-                duration: self.durations.with_label_values(&labels),
-            }
-        })
-    }
-
-    fn ended(&self, operation: &'static str, number: u32, took: Duration, fault: Option<Fault<'_>>) {
-        let of = self.of(operation);
-        of.sent.inc();
-        of.duration.observe(took.as_secs_f64());
-        if number > 1 {
-            of.retries.inc();
-        }
-        if let Some(fault) = fault {
-            let labels = [word_of(OPERATIONS, operation), word_of(CODES, code_of(fault.code))];
-            self.errors.with_label_values(&labels).inc();
-        }
-    }
-}
-
-impl Process {
-    fn new(make: &mut Builder) -> prometheus::Result<Self> {
-        Ok(Self {
-            cpu: make.seconds_counter("process_cpu_seconds_total")?,
-            resident: make.gauge("process_resident_memory_bytes")?,
-            virtual_memory: make.gauge("process_virtual_memory_bytes")?,
-            open_fds: make.gauge("process_open_fds")?,
-            max_fds: make.gauge("process_max_fds")?,
-            threads: make.gauge("process_threads")?,
-            start_time: make.gauge("process_start_time_seconds")?,
-        })
-    }
-
-    fn set(&self, figures: &ProcessFigures) {
-        self.cpu.inc_by((figures.cpu_seconds - self.cpu.get()).max(0.0));
-        self.resident.set(figures.resident_bytes);
-        self.virtual_memory.set(figures.virtual_bytes);
-        self.open_fds.set(figures.open_fds);
-        self.max_fds.set(figures.max_fds);
-        self.threads.set(figures.threads);
-        self.start_time.set(figures.start_time_seconds);
-    }
-}
+mod requests;
 
 #[cfg(test)]
 mod tests;

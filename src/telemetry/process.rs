@@ -5,6 +5,10 @@
 
 use std::fs;
 
+use prometheus::{Counter, Gauge};
+
+use super::registry::Builder;
+
 /// The figures of one moment.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct ProcessFigures {
@@ -52,6 +56,42 @@ impl ProcessFigures {
             max_fds: soft.parse().unwrap_or(f64::NAN),
             open_fds: 0.0,
         })
+    }
+}
+
+/// The series of these figures.
+#[derive(Debug)]
+pub(super) struct ProcessGauges {
+    cpu: Counter,
+    resident: Gauge,
+    virtual_memory: Gauge,
+    open_fds: Gauge,
+    max_fds: Gauge,
+    threads: Gauge,
+    start_time: Gauge,
+}
+
+impl ProcessGauges {
+    pub(super) fn new(make: &mut Builder) -> prometheus::Result<Self> {
+        Ok(Self {
+            cpu: make.seconds_counter("process_cpu_seconds_total")?,
+            resident: make.gauge("process_resident_memory_bytes")?,
+            virtual_memory: make.gauge("process_virtual_memory_bytes")?,
+            open_fds: make.gauge("process_open_fds")?,
+            max_fds: make.gauge("process_max_fds")?,
+            threads: make.gauge("process_threads")?,
+            start_time: make.gauge("process_start_time_seconds")?,
+        })
+    }
+
+    pub(super) fn set(&self, figures: &ProcessFigures) {
+        self.cpu.inc_by((figures.cpu_seconds - self.cpu.get()).max(0.0));
+        self.resident.set(figures.resident_bytes);
+        self.virtual_memory.set(figures.virtual_bytes);
+        self.open_fds.set(figures.open_fds);
+        self.max_fds.set(figures.max_fds);
+        self.threads.set(figures.threads);
+        self.start_time.set(figures.start_time_seconds);
     }
 }
 

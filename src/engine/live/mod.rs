@@ -18,8 +18,8 @@ use crate::telemetry::live::{Errand, FailureRow, Obeyed, Order, visible};
 use crate::telemetry::{Ceilings, Event, PageCounts};
 
 use super::context::{Context, locked};
+use super::former;
 use super::planner::Listing;
-use super::run;
 use super::stop::Level;
 
 pub(super) use gather::lend_vitals;
@@ -172,7 +172,7 @@ fn carry_out(ctx: &Context, order: Order) -> Obeyed {
                 Some(holds) => tracing::warn!("an operator set the ceiling to {holds} versions a second"),
                 None => tracing::warn!("an operator took the ceiling of versions a second away"),
             }
-            let ceilings = run::ceilings_of(&ctx.job);
+            let ceilings = former::ceilings(&ctx.job);
             let versions_per_second = pace.versions_ceiling().0.map(f64::from);
             ctx.caller.metrics.emit(&Event::CeilingsSet(Ceilings { versions_per_second, ..ceilings }));
         }

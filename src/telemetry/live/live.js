@@ -45,6 +45,7 @@ function make(name, text, className) {
 
 let last = null; // The snapshot that is shown.
 let offset = 0; // What the server's clock is ahead of this one, in milliseconds.
+let isConnected = false;
 let chosen = -1; // The range that is looked at.
 const FEW = 10; // Failures that are shown before somebody asks for more.
 
@@ -145,7 +146,7 @@ function showHead(s) {
 // Seconds pass between two snapshots.
 function showTimes() {
   if (!last) return;
-  const now = last.ending ? last.now_ms : Date.now() + offset;
+  const now = last.ending || !isConnected ? last.now_ms : Date.now() + offset;
   say($("elapsed"), last.began_ms === null ? "–" : span((now - last.began_ms) / 1000));
   if (last.deadline_ms !== null) say($("deadline-left"), `in ${span((last.deadline_ms - now) / 1000)}`);
 }
@@ -291,7 +292,7 @@ function choose(at) {
   const box = $("range");
   if (!cell || !last) {
     strip.removeAttribute("aria-activedescendant");
-    if (!box.dataset.empty) { box.replaceChildren("Point at a range, or go through them with the arrow keys."); box.dataset.empty = "yes"; }
+    if (!box.dataset.empty) { box.replaceChildren("Point at a range, touch it, or go through them with the arrow keys."); box.dataset.empty = "yes"; }
     return;
   }
   delete box.dataset.empty;
@@ -388,14 +389,16 @@ function show(s) {
 let source = null;
 let again = 0;
 function lost(text) {
+  isConnected = false;
   if (last && last.ending) return;
   badge(text, "quiet");
+  $("steer").hidden = true;
   say($("reason"), last ? `figures are of ${clock(last.now_ms - offset)}; where the run has ended, s3sweep status ${last.about.job} tells how` : "");
   say($("link"), "not connected");
 }
 function listen() {
   source = new EventSource("/events");
-  source.addEventListener("snapshot", (event) => { say($("link"), "live"); show(JSON.parse(event.data)); });
+  source.addEventListener("snapshot", (event) => { isConnected = true; say($("link"), "live"); show(JSON.parse(event.data)); });
   source.addEventListener("end", (event) => {
     source.close();
     show(JSON.parse(event.data));
