@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunLock, RunState,
+    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, Room, RunFiles, RunHeader, RunLock, RunState,
     Snapshot, StateDir, Totals,
 };
 use crate::job::{Action, Audit, Job, Limits};
@@ -161,11 +163,7 @@ async fn attempt(
     if let Some(ending) = moved(&resumed_under, &facts) {
         return Ok(close(checkpoint, ending, facts.now, planning).await);
     }
-    let room = match DiskGuard::lay(dir.path()) {
-        Ok(guard) => checkpoint.guard_disk(guard).await,
-        Err(error) => Err(error),
-    };
-    let room = match room {
+    let room = match guarded(&checkpoint, &dir).await {
         Ok(room) => room,
         // Nothing was sent: there must be room for what is in flight before something is.
         Err(error) => {
@@ -192,6 +190,11 @@ async fn attempt(
         tidy_up(&dir, &ended.0, ended.1);
     }
     Ok(ended)
+}
+
+/// Keeps room on the disk for what is in flight.
+async fn guarded(checkpoint: &Checkpoint, dir: &StateDir) -> Result<watch::Receiver<Room>, CheckpointError> {
+    checkpoint.guard_disk(DiskGuard::lay(dir.path())?).await
 }
 
 /// What is left to do in the state directory after a run.

@@ -62,7 +62,7 @@ mod tests {
 
     fn read(metrics: &str) -> Result<Job, Problems> {
         let text = format!(
-            "version: 1\nname: n\nbucket: {{ name: b }}\nrules: [{{ name: r, match: {{ state: any }}, action: delete }}]\n\
+            "version: 1\nname: n\nbucket: {{ name: src }}\nrules: [{{ name: r, match: {{ state: any }}, action: delete }}]\n\
              metrics: {metrics}\n"
         );
         load(&text, "job.yaml", &|_| None)
