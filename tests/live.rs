@@ -7,10 +7,12 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::{Running, World, plain, wait_until};
 use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation};
+use serde_json::Value;
 
 const TOKEN: &str = "a-token-for-the-live-page";
 const EVERYTHING: &str =
@@ -121,9 +123,12 @@ fn a_paused_run_obeys_signals() {
     let ended = steered.run.wait().expect(75);
     assert!(ended.took < Duration::from_secs(60), "{:?}", ended.took);
     assert_eq!(world.requests(Operation::DeleteObjects), before, "what was not begun is not begun any more");
-    let job = world.job(EVERYTHING);
-    world.call(&["run", job.to_str().unwrap(), "--yes"]).expect(0);
+    let again = Steered::start(&world, "{ versions_per_second: 2000 }");
+    let events = events(&again);
+    again.run.wait().expect(0);
     assert_eq!(world.count(), 0, "and the next run finishes it");
+    let (_, last) = events.join().unwrap();
+    assert_eq!(in_picture(&last), (12_000, 12_000), "the picture knows what the first run did");
 }
 
 /// When each deletion took place, in milliseconds.
@@ -160,29 +165,39 @@ fn a_lowered_pace_holds_and_is_put_back() {
     assert!(all <= 5_500, "the job's own ceiling holds throughout: {all}");
 }
 
-#[test]
-fn a_page_is_told_how_the_run_ended() {
-    let world = world(1_000);
-    let steered = Steered::start(&world, "{ versions_per_second: 2000 }");
+/// Listens to a run until it ends: all that was told, and the last snapshot.
+fn events(steered: &Steered) -> JoinHandle<(String, Value)> {
     let address = steered.address.clone();
-    let listener = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        text
-    });
+        let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        let last = serde_json::from_str(last).unwrap();
+        (text, last)
+    })
+}
+
+/// Versions listed and settled in all ranges of a snapshot.
+fn in_picture(snapshot: &Value) -> (u64, u64) {
+    let ranges = snapshot["ranges"].as_array().unwrap();
+    let sum = |name: &str| ranges.iter().map(|range| range[name].as_u64().unwrap()).sum::<u64>();
+    (sum("listed"), sum("settled"))
+}
+
+#[test]
+fn a_page_is_told_how_the_run_ended() {
+    let world = world(1_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 2000 }");
+    let events = events(&steered);
     steered.run.wait().expect(0);
-    let text = listener.join().unwrap();
-    let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
-    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    let (text, last) = events.join().unwrap();
     assert!(text.contains("event: snapshot") && text.contains("event: end"), "{text}");
     assert_eq!(last["ending"]["word"], "done");
     assert_eq!((&last["counts"]["done"], &last["counts"]["pending"]), (&2_000.into(), &0.into()));
-    let ranges = last["ranges"].as_array().unwrap();
-    let sum = |name: &str| ranges.iter().map(|range| range[name].as_u64().unwrap()).sum::<u64>();
-    assert_eq!((sum("listed"), sum("settled")), (2_000, 2_000), "the picture is complete");
-    assert!(ranges.iter().all(|range| range["state"] == "done"));
+    assert_eq!(in_picture(&last), (2_000, 2_000), "the picture is complete");
+    assert!(last["ranges"].as_array().unwrap().iter().all(|range| range["state"] == "done"));
     assert_eq!(last["rules"][0]["done"], 2_000);
 }
 
