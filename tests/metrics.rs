@@ -320,7 +320,7 @@ fn copies_count_when_they_are_verified_and_moves_by_their_deletion() {
             assert_eq!(all.settled("all", word, "done"), before.len() as f64, "{word} {route}");
             let streamed = all.of("streamed_bytes_total");
             assert_eq!(streamed >= bytes, route == "stream", "{word} {route}: {streamed} of {bytes}");
-            assert_eq!(world.status()["requests"].get("copied_versions"), None, "no request");
+            assert_eq!(world.status()["requests"].get("moves_copied_bytes"), None, "no request");
         }
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use common::histories::{
     DESTINATION, check_audit, check_stories, contents, empty, failures, item, marker, there, transfer,
@@ -343,4 +344,96 @@ fn a_destination_that_stays_out_is_given_up_and_the_source_stays() {
     worlds.check_stayed(&before, &["GaveUp", "GaveUp"]);
     assert_eq!(there(&worlds.to, DESTINATION), []);
     assert_eq!(worlds.to.sandbox.store().uploads_under_way(DESTINATION), 0);
+}
+
+/// A version of each of so many keys.
+fn single(keys: usize, size: u64) -> Worlds {
+    Worlds::of_items((0..keys).map(|n| item(&format!("k{n:02}"), 300.0, size, 0)).collect())
+}
+
+#[test]
+fn keys_that_lie_together_share_their_looks_and_are_read_in_one_request() {
+    let worlds = single(60, 1000);
+    let before = worlds.before();
+    worlds.from.run(&transfer(&worlds.from, &worlds.action("move", ""), "")).expect(0);
+    worlds.check_moved(&before);
+    let asked = |operation| worlds.from.requests(operation);
+    assert_eq!((asked(Operation::GetObject), asked(Operation::HeadObject)), (60, 0));
+    let looks = worlds.to.requests(Operation::ListObjectVersions);
+    assert!((2..8).contains(&looks), "{looks} looks at 60 keys");
+}
+
+/// Moves the versions of 20 keys one after the other, slowly; `meddle` is called once the first is there.
+fn moved_slowly(meddle: impl Fn(&Worlds)) -> Worlds {
+    let worlds = single(20, 1000);
+    let slow = Latency { operation: Some(Operation::PutObject), fixed_ms: 50, ..Latency::default() };
+    worlds.to.sandbox.set_faults(Faults { latency: vec![slow], ..Faults::default() });
+    let job = transfer(&worlds.from, &worlds.action("move", ""), "limits: { concurrency: 1 }");
+    let running = worlds.from.start_run(&job);
+    wait_until("copies", || worlds.to.requests(Operation::PutObject) >= 3);
+    meddle(&worlds);
+    running.wait().expect(1);
+    worlds
+}
+
+const THEIRS_BYTES: u64 = 9;
+
+fn write_theirs(worlds: &Worlds, key: &Key) {
+    let key = key.as_str().unwrap();
+    worlds.to.sandbox.store().put(DESTINATION, key, THEIRS_BYTES, worlds.to.sandbox.now()).unwrap();
+}
+
+#[test]
+fn what_is_written_after_a_common_look_is_not_covered_up() {
+    let worlds = moved_slowly(|worlds| {
+        for version in worlds.from.entries() {
+            if there(&worlds.to, DESTINATION).iter().all(|copy| copy.key != version.key) {
+                write_theirs(worlds, &version.key);
+            }
+        }
+    });
+    let after = there(&worlds.to, DESTINATION);
+    assert_eq!(after.len(), 20, "nothing lies upon what somebody else wrote");
+    let theirs: Vec<_> =
+        after.into_iter().filter(|copy| copy.size == THEIRS_BYTES).map(|copy| copy.key).collect();
+    let left: Vec<_> = worlds.from.entries().into_iter().map(|version| version.key).collect();
+    assert!(theirs.len() > 10, "{theirs:?}");
+    assert_eq!(left, theirs, "those stay, the others have moved");
+    assert_eq!(failures(&worlds.from), vec!["DestinationConflict"; theirs.len()]);
+}
+
+#[test]
+fn what_is_written_upon_a_copy_before_the_common_comparison_is_found() {
+    let worlds = moved_slowly(|worlds| write_theirs(worlds, &there(&worlds.to, DESTINATION)[0].key));
+    let after = there(&worlds.to, DESTINATION);
+    let key = after.iter().find(|copy| copy.size == THEIRS_BYTES).unwrap().key.clone();
+    let left: Vec<_> = worlds.from.entries().into_iter().map(|version| version.key).collect();
+    assert_eq!(left, [key], "its source stays");
+    assert_eq!(failures(&worlds.from), ["VerificationFailed"]);
+}
+
+#[test]
+fn what_is_read_or_written_again_is_paid_for_again() {
+    let (size, per_second) = (512 << 10, MIB);
+    for operation in [Operation::GetObject, Operation::PutObject] {
+        let worlds = single(8, size);
+        let before = worlds.before();
+        let world = if operation == Operation::GetObject { &worlds.from } else { &worlds.to };
+        let kind = FaultKind::Reset(When::BeforeApplying);
+        let scripted_requests =
+            [1, 3, 5, 7].map(|nth| ScriptedRequest { operation, nth, kind: kind.clone() }).into();
+        world.sandbox.set_faults(Faults { scripted_requests, ..Faults::default() });
+        let limits = "limits: { bytes_per_second: 1MiB, adaptive: false }";
+        let job = transfer(&worlds.from, &worlds.action("move", ""), limits);
+        let began = Instant::now();
+        worlds.from.run(&job).expect(0);
+        let seconds = began.elapsed().as_secs_f64();
+        worlds.check_moved(&before);
+        let bytes = world.requests(operation) * size;
+        assert!(bytes >= 12 * size, "{operation:?}: {bytes} bytes");
+        // A tenth of a second's bytes may leave at once.
+        #[expect(clippy::cast_precision_loss, reason = "few bytes")]
+        let least = (bytes as f64 / per_second as f64 - 0.1) * 0.98;
+        assert!(seconds >= least, "{operation:?}: {bytes} bytes in {seconds} s");
+    }
 }

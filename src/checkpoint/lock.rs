@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::model::Timestamp;
 
@@ -57,7 +58,7 @@ impl RunLock {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
-        match file.try_lock() {
+        match lock_soon(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut line = Vec::new();
@@ -89,6 +90,37 @@ impl RunLock {
         self.file.set_len(0)?;
         self.file.rewind()?;
         self.file.write_all(line)
+    }
+}
+
+/// Who only looks whether a lock is held has it for a moment, so the first refusal is not the last word.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    const TRIES: u32 = 5;
+    const BETWEEN: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN),
+            answer => return answer,
+        }
+    }
+    file.try_lock()
+}
+
+/// Whether a process holds the lock now. Looking changes nothing, and creates nothing.
+///
+/// # Errors
+/// Those of opening the file and of asking for the lock, but that it is not there: nobody holds it then.
+pub(super) fn is_held(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        // Given back when the file is closed, here.
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

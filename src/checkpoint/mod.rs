@@ -45,9 +45,8 @@ pub use lock::{LockError, RunLock};
 pub use snapshot::{FileSizes, Progress, Snapshot};
 pub use state_dir::{RunFiles, StateDir};
 pub use values::{
-    Amount, BATCH_ITEMS_MAX, CHAIN_BATCH_ITEMS_MAX, COPIED_BYTES, COPIED_VERSIONS, ChainBase, ClaimedBatch,
-    Claims, Counter, FailureRow, HeldItem, Mode, Moved, NewBatch, NewRange, PageCommit, RangeRow, Retry,
-    RunHeader, RunState, SAMPLES_PER_RULE_MAX, Sample, Settlement, Split, StateRow, Step, StepState, Tail,
-    Totals,
+    Amount, BATCH_ITEMS_MAX, CHAIN_BATCH_ITEMS_MAX, ChainBase, ClaimedBatch, Claims, Counter, FailureCount,
+    FailureRow, HeldItem, Mode, Moved, NewBatch, NewRange, PageCommit, RangeRow, Retry, RunHeader, RunState,
+    SAMPLES_PER_RULE_MAX, Sample, Settlement, Split, StateRow, Step, StepState, Tail, Totals,
 };
 pub use writer::{Checkpoint, Receipt, Slot};

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::codec::{Codec, RangeState};
 use super::error::{CheckpointError, Fault};
 use super::values::{
-    Amount, Counter, FailureRow, Mode, RangeRow, RunHeader, RunState, Sample, StateRow, Tail,
+    Amount, Counter, FailureCount, FailureRow, Mode, RangeRow, RunHeader, RunState, Sample, StateRow, Tail,
 };
 use crate::model::{
     ActionId, Failure, Item, KeepReason, Key, Kind, Marker, Outcome, Phase, RuleId, SkipReason, Timestamp,
@@ -324,7 +324,7 @@ pub(super) fn places(connection: &Connection) -> Result<Places, Fault> {
 
 pub(super) fn failures(connection: &Connection, limit: u64, offset: u64) -> Result<Vec<FailureRow>, Fault> {
     let sql = "SELECT range_id, key, version_id, marker, latest, size, last_modified_ms, rule, outcome, code, \
-               message, request_id, attempt, at_ms FROM failure ORDER BY id LIMIT ?1 OFFSET ?2";
+               message, request_id, attempt, at_ms FROM failure ORDER BY outcome, id LIMIT ?1 OFFSET ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![Count(limit), Count(offset)])?;
     let mut found = Vec::new();
@@ -334,15 +334,30 @@ pub(super) fn failures(connection: &Connection, limit: u64, offset: u64) -> Resu
     Ok(found)
 }
 
-pub(super) fn failure_codes(connection: &Connection) -> Result<Vec<(Box<str>, u64)>, Fault> {
-    let sql = "SELECT code, count(*) FROM failure WHERE outcome = 'failed' GROUP BY code ORDER BY code";
+/// How many items failed or were skipped, by code: the failed ones first, of each the most frequent first.
+pub(super) fn failure_counts(connection: &Connection) -> Result<Vec<FailureCount>, Fault> {
+    let sql = "SELECT outcome, code, count(*) AS n FROM failure GROUP BY outcome, code \
+               ORDER BY outcome, n DESC, code";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push((row.get::<_, String>(0)?.into(), count(row, 1)?));
+    let rows = statement.query_map([], |row| {
+        let is_failed = row.get_ref(0)?.as_str()? == "failed";
+        Ok(FailureCount { is_failed, code: row.get(1)?, versions: row.get::<_, Count>(2)?.0 })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Versions of batches under way that arrived at their destination, by the number of their action.
+pub(super) fn copied_steps(connection: &Connection) -> Result<BTreeMap<u16, u64>, Fault> {
+    // Files of runs that ended before there were copies are read as they are.
+    let is_known = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'step')";
+    if !connection.query_row(is_known, [], |row| row.get::<_, bool>(0))? {
+        return Ok(BTreeMap::new());
     }
-    Ok(found)
+    let sql = "SELECT batch.action, count(*) FROM step JOIN batch ON batch.id = step.batch_id \
+               WHERE step.copied_version_id IS NOT NULL GROUP BY batch.action";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Count>(1)?.0)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn failure(row: &Row<'_>) -> Result<FailureRow, Fault> {

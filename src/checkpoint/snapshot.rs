@@ -1,7 +1,7 @@
 //! A checkpoint as readers see it: through a connection of their own that cannot write, also while
 //! a run is live.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::codec::Codec;
 use super::error::{CheckpointError, Fault};
 use super::rows::{self, Count};
-use super::values::{FailureRow, RangeRow, RunHeader, Sample, StateRow, Totals};
+use super::values::{FailureCount, FailureRow, RangeRow, RunHeader, Sample, StateRow, Totals};
 use super::{schema, store};
 use crate::model::Timestamp;
 
@@ -173,12 +173,30 @@ impl Snapshot {
         self.read(|connection| rows::ranges(connection, &mut codec))
     }
 
-    /// Items that failed or were skipped, in the order in which that was known.
+    /// Items that failed or were skipped: the failed ones first, of each kind in the order in which that was
+    /// known.
     ///
     /// # Errors
     /// Those of reading.
     pub fn failures(&self, limit: u64, offset: u64) -> Result<Vec<FailureRow>, CheckpointError> {
         self.read(|connection| rows::failures(connection, limit, offset))
+    }
+
+    /// How many items failed or were skipped, by code: the failed ones first, of each kind the most frequent
+    /// first.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn failure_counts(&self) -> Result<Vec<FailureCount>, CheckpointError> {
+        self.read(rows::failure_counts)
+    }
+
+    /// Versions of histories under way whose copies are committed, by the number of their action.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn copied_steps(&self) -> Result<BTreeMap<u16, u64>, CheckpointError> {
+        self.read(rows::copied_steps)
     }
 
     /// Examples of what each rule selected.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::CheckpointError;
-use super::lock::{LockError, RunLock};
+use super::lock::{self, LockError, RunLock};
 use crate::model::Timestamp;
 
 const CHECKPOINT_SUFFIX: &str = ".sqlite";
@@ -80,6 +80,15 @@ impl StateDir {
     /// `Held` where another process has it, `Io` otherwise.
     pub fn lock(&self, run_id: &str, since: Timestamp) -> Result<RunLock, LockError> {
         RunLock::take(&self.path.join("lock"), run_id, since)
+    }
+
+    /// Whether a process works on the job now. Looking changes nothing.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn is_locked(&self) -> Result<bool, CheckpointError> {
+        let path = self.path.join("lock");
+        lock::is_held(&path).map_err(|error| CheckpointError::io("looking at the lock", &path, error))
     }
 
     /// The files of a run.

@@ -397,12 +397,6 @@ impl AddAssign for Amount {
     }
 }
 
-/// The named counter of versions whose copies were verified: after an interruption the copies of a move whose
-/// sources are still to be deleted show nowhere else.
-pub const COPIED_VERSIONS: &str = "copied_versions";
-/// The named counter of their bytes.
-pub const COPIED_BYTES: &str = "copied_bytes";
-
 /// An example of what a rule selected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sample {
@@ -644,6 +638,17 @@ impl Totals {
         }
         Ok(())
     }
+}
+
+/// How many items ended in one way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailureCount {
+    /// Whether they failed; else they were skipped.
+    pub is_failed: bool,
+    /// The failure's code, or the reason they were skipped for.
+    pub code: String,
+    /// How many.
+    pub versions: u64,
 }
 
 /// An item that failed or was skipped.

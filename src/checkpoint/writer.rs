@@ -17,8 +17,8 @@ use super::disk::{DiskGuard, Room};
 use super::error::{CheckpointError, Fault};
 use super::store::Store;
 use super::values::{
-    Amount, ChainBase, Claims, FailureRow, Moved, NewRange, PageCommit, RangeRow, RunHeader, RunState,
-    Settlement, Split, StateRow, Step, Totals,
+    Amount, ChainBase, Claims, FailureCount, FailureRow, Moved, NewRange, PageCommit, RangeRow, RunHeader,
+    RunState, Settlement, Split, StateRow, Step, Totals,
 };
 use super::{chains, commands, rows};
 use crate::model::{Journal, Key, Timestamp};
@@ -333,7 +333,7 @@ impl Checkpoint {
         self.call(|store| Ok(store.totals.clone())).await
     }
 
-    /// Items that failed or were skipped, in the order in which that was known.
+    /// Items that failed or were skipped, as [`Snapshot::failures`](super::Snapshot::failures) orders them.
     ///
     /// # Errors
     /// Those of the storage.
@@ -341,12 +341,13 @@ impl Checkpoint {
         self.call(move |store| rows::failures(&store.connection, limit, offset)).await
     }
 
-    /// How many items failed, by code.
+    /// How many items failed or were skipped, as [`Snapshot::failure_counts`](super::Snapshot::failure_counts) orders
+    /// them.
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn failure_codes(&self) -> Result<Vec<(Box<str>, u64)>, CheckpointError> {
-        self.call(|store| rows::failure_codes(&store.connection)).await
+    pub async fn failure_counts(&self) -> Result<Vec<FailureCount>, CheckpointError> {
+        self.call(|store| rows::failure_counts(&store.connection)).await
     }
 
     /// Keeps a small text under a name, replacing the one that was there.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Bulk maintenance jobs over the versions of an S3 bucket.
+/// Deletes, copies and moves the versions of an S3 bucket, with their histories, as a job file says.
 #[derive(Parser, Debug)]
-#[command(name = "s3sweep", version, about, after_help = EXIT_CODES)]
+#[command(name = "s3sweep", version, after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) common: Common,
@@ -40,13 +40,14 @@ pub(super) struct Common {
     /// error, warn, info, debug, trace, or s3sweep::MODULE=LEVEL, comma-separated
     #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
     pub(super) log_level: String,
-    /// Whether to show progress on stderr; auto shows it on a terminal
+    /// Whether to show progress on stderr: always also without a terminal, as a plain line every 5 seconds;
+    /// auto shows it on a terminal, and logs a line every 30 seconds elsewhere
     #[arg(long, global = true, value_enum, default_value = "auto")]
     pub(super) progress: Progress,
     /// How results on stdout look
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub(super) output: Output,
-    /// Do not ask before versions are deleted
+    /// Do not ask before versions are deleted, copied or moved
     #[arg(long, short, global = true)]
     pub(super) yes: bool,
 }
@@ -93,7 +94,8 @@ pub(super) enum Command {
 pub(super) struct Check {
     /// The job file
     pub(super) job: PathBuf,
-    /// Also look at the bucket: credentials, region, versioning, a first page
+    /// Also look at the bucket and at those that copies go to: credentials, region, versioning, Object
+    /// Lock, a first page, customers' keys
     #[arg(long)]
     pub(super) live: bool,
 }
@@ -149,6 +151,9 @@ pub(super) struct Serve {
     /// Fill a bucket as the `sandbox:` section of this job file says
     #[arg(long, value_name = "JOB")]
     pub(super) seed: Option<PathBuf>,
+    /// Make an empty bucket with versioning; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(super) bucket: Vec<String>,
     /// Serve a bucket whose listing is computed from an index, as this JSON file says; may be given
     /// more than once
     #[arg(long, value_name = "SPEC")]

@@ -2,46 +2,71 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Ending, ending_of_s3, look_at_bucket};
-use crate::job::{Action, Endpoint, Job, Transfer};
+use crate::engine::{
+    Ending, ending_of_s3, look_at_bucket, look_for_copies, unreadable_keys, versioning_word,
+};
+use crate::job::{Action, Endpoint, Job, Transfer, may_select_markers};
 use crate::model::{ActionId, History, VersioningStatus};
-use crate::report::{TransferRule, fidelity};
+use crate::report::TransferRule;
 use crate::rules::{NullVersions, Rule, Verdict};
 use crate::s3::ListVersions;
 use crate::telemetry::Metrics;
 
 use super::args::{Check, Common, Output};
-use super::client::{connect, load};
+use super::client::{connect, connect_to, load};
 use super::{now, print, print_json};
 
 pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Ending> {
     let job = load(&check.job)?;
-    let mut lines =
-        vec![format!("{}: job {} is valid, {} rules", check.job.display(), job.name, job.rules.len())];
+    let rules = match job.rules.len() {
+        1 => "1 rule".to_owned(),
+        n => format!("{n} rules"),
+    };
+    let mut lines = vec![format!("{}: job {} is valid, {rules}", check.job.display(), job.name)];
     let transfers = transfers(&job);
     let rules = transfer_rules(&job);
     for (transfer, rule) in transfers.iter().zip(&rules) {
         lines.push(transfer.clone());
         lines.extend(rule.fidelity_text().into_iter().map(|line| format!("  {line}")));
     }
-    lines.extend(job.warnings.iter().map(|warning| format!("warning: {warning}")));
+    let mut warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
+    if !check.live {
+        // Another machine may be the one that runs the job.
+        warnings.extend(missing_keys(&job));
+    }
+    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     let found = if check.live { Some(live(&job).await?) } else { None };
     match common.output {
         Output::Text => {
-            lines.extend(found.unwrap_or_default());
+            lines.extend(found.iter().flat_map(|found| found.lines.clone()));
             print(&(lines.join("\n") + "\n"))?;
         }
         Output::Json => {
-            let warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
             let fidelity: Vec<_> = rules
                 .iter()
-                .map(|rule| serde_json::json!({ "rule": rule.rule, "lines": fidelity(&rule.settings, rule.streams) }))
+                .map(|rule| serde_json::json!({ "rule": rule.rule, "lines": rule.fidelity() }))
                 .collect();
-            print_json(&serde_json::json!({ "job": job.name, "valid": true, "transfers": transfers,
-                                     "fidelity": fidelity, "warnings": warnings, "live": found }))?;
+            let refusals: Option<Vec<_>> =
+                found.as_ref().map(|found| found.refusals.iter().map(Ending::message).collect());
+            print_json(&serde_json::json!({
+                "job": job.name, "valid": true, "transfers": transfers, "fidelity": fidelity,
+                "warnings": warnings, "live": found.as_ref().map(|found| &found.lines),
+                "live_refusals": refusals,
+            }))?;
         }
     }
-    Ok(Ending::Done)
+    Ok(found.map_or(Ending::Done, Found::ending))
+}
+
+/// The customer's keys that this machine does not have.
+fn missing_keys(job: &Job) -> Vec<String> {
+    rules_with_transfers(job)
+        .flat_map(|(rule, transfer)| {
+            let named =
+                |missing| format!("rule {}: {missing}: `run` on this machine would refuse", rule.name);
+            unreadable_keys(&transfer.settings).into_iter().map(named).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// The rules that copy or move, in the job's order.
@@ -62,20 +87,32 @@ fn transfers(job: &Job) -> Vec<String> {
 
 /// How each rule that copies or moves does it, for figures and for what is kept.
 pub(super) fn transfer_rules(job: &Job) -> Vec<TransferRule> {
+    let are_several = rules_with_transfers(job).nth(1).is_some();
     rules_with_transfers(job)
         .map(|(rule, transfer)| TransferRule {
             rule: rule.name.clone(),
             moves: transfer.removes_source.is_some(),
             streams: transfer.is_streamed(&job.bucket),
+            carries_markers: carries_markers(rule, transfer),
+            looks_apart: are_several || transfer.is_in_place(&job.bucket),
             settings: transfer.settings.clone(),
         })
         .collect()
 }
 
+fn carries_markers(rule: &Rule, transfer: &Transfer) -> bool {
+    match transfer.settings.history {
+        History::All => true,
+        History::Selected => may_select_markers(&rule.conditions),
+        History::Current => false,
+    }
+}
+
 fn transfer_line(job: &Job, rule: &Rule, transfer: &Transfer) -> String {
     let verb = if transfer.removes_source.is_some() { "moves" } else { "copies" };
     let what = match transfer.settings.history {
-        History::Selected => "selected versions",
+        History::Selected if carries_markers(rule, transfer) => "selected versions and delete markers",
+        History::Selected => "selected versions, no delete markers",
         History::All => "whole histories",
         History::Current => "current versions",
     };
@@ -86,15 +123,73 @@ fn transfer_line(job: &Job, rule: &Rule, transfer: &Transfer) -> String {
     format!("rule {} {verb} {what} to bucket {name}{endpoint}, key {key}{place}", rule.name)
 }
 
-/// Looks at the bucket; the first failure ends the check with its exit code.
-async fn live(job: &Job) -> Result<Vec<String>, Ending> {
-    if job.bucket.endpoint == Endpoint::Sandbox {
-        return Ok(vec!["an embedded sandbox needs no check".into()]);
+/// What looking at the buckets found: lines to be read, and why a run could not begin.
+#[derive(Default)]
+struct Found {
+    lines: Vec<String>,
+    refusals: Vec<Ending>,
+}
+
+impl Found {
+    /// The end of the check: that of the first refusal, with the words of all.
+    fn ending(self) -> Ending {
+        let words: Vec<String> = self.refusals.iter().map(Ending::message).collect();
+        match self.refusals.into_iter().next() {
+            Some(first) => first.saying(words.join("\ns3sweep: ")),
+            None => Ending::Done,
+        }
     }
-    let client = connect(job, None).await?;
+}
+
+/// Looks at the bucket, and at those that copies go to, as a run does before it begins.
+async fn live(job: &Job) -> Result<Found, Ending> {
+    let mut found = Found::default();
     let metrics =
         Arc::new(Metrics::new(&job.name, &[], now()).map_err(|error| Ending::Bug(error.to_string()))?);
-    let facts = look_at_bucket(Arc::clone(&client), metrics).await?;
+    if job.bucket.endpoint == Endpoint::Sandbox {
+        found.lines.push("an embedded sandbox needs no check".into());
+    } else {
+        match look_at_source(job, &metrics).await {
+            Ok(lines) => found.lines.extend(lines),
+            Err(ending) => found.refusals.push(ending),
+        }
+    }
+    for (rule, transfer) in rules_with_transfers(job) {
+        for missing in unreadable_keys(&transfer.settings) {
+            found.refusals.push(Ending::Usage(format!("rule {}: {missing}", rule.name)));
+        }
+        if transfer.to.endpoint == Endpoint::Sandbox {
+            continue;
+        }
+        match look_at_destination(transfer, &metrics).await {
+            Ok(line) => found.lines.push(format!("rule {}: {line}", rule.name)),
+            Err(ending) => {
+                let words = format!("rule {}: {}", rule.name, ending.message());
+                found.refusals.push(ending.saying(words));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The bucket that a rule copies to, with the credentials of that side.
+async fn look_at_destination(transfer: &Transfer, metrics: &Arc<Metrics>) -> Result<String, Ending> {
+    let client = connect_to(&transfer.to, None).await?;
+    let facts = look_for_copies(Arc::clone(&client), Arc::clone(metrics), transfer).await?;
+    let lock = if facts.object_lock { ", Object Lock is on" } else { "" };
+    Ok(format!(
+        "bucket {}, where copies go, answers, region {}, versioning is {}{lock}; whether it may be written to \
+         shows only then",
+        client.bucket(),
+        facts.region,
+        versioning_word(facts.versioning)
+    ))
+}
+
+/// The bucket whose versions are listed.
+async fn look_at_source(job: &Job, metrics: &Arc<Metrics>) -> Result<Vec<String>, Ending> {
+    let client = connect(job, None).await?;
+    let facts = look_at_bucket(Arc::clone(&client), Arc::clone(metrics)).await?;
     let mut lines = vec![format!("bucket {} answers, region {}", client.bucket(), facts.region)];
     lines.push(match (facts.versioning, job.null_versions) {
         (VersioningStatus::Suspended, NullVersions::Refuse) => {
@@ -126,6 +221,51 @@ async fn live(job: &Job) -> Result<Vec<String>, Ending> {
 mod tests {
     use super::*;
 
+    fn job_of(rules: &str) -> Job {
+        let text = format!("version: 1\nname: n\nbucket: {{ name: src }}\nrules:\n{rules}");
+        crate::job::load(&text, "job.yaml", &|_| None).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_said_of_delete_markers_where_none_travel() {
+        let kept = |state: &str, more: &str| {
+            let job = job_of(&format!(
+                "- {{ name: a, match: {{ state: {state} }}, action: {{ copy: {{ bucket: dst{more} }} }} }}\n"
+            ));
+            let lines = transfer_rules(&job)[0].fidelity_text();
+            let kept = lines.iter().find(|line| line.starts_with("kept: ")).unwrap();
+            assert_eq!(lines.iter().any(|line| line.contains("delete markers")), kept.contains("markers"));
+            (
+                transfers(&job)[0].contains("no delete markers"),
+                kept.contains("markers"),
+                kept.contains("order"),
+            )
+        };
+        assert_eq!(kept("any", ""), (false, true, true));
+        assert_eq!(kept("[noncurrent, noncurrent-marker]", ""), (false, true, true));
+        assert_eq!(kept("noncurrent", ""), (true, false, true));
+        assert_eq!(kept("noncurrent", ", history: all"), (false, true, true));
+        assert_eq!(kept("current", ", history: current"), (false, false, false));
+        assert_eq!(kept("noncurrent", ", key: '{key}@{version_id}'"), (true, false, false));
+    }
+
+    #[test]
+    fn a_customers_key_that_is_not_here_is_told_by_its_name() {
+        let job = job_of(
+            "- { name: a, match: { suffix: a }, action: { copy: { bucket: dst, encryption: { customer_key: { env: \
+             S3SWEEP_TEST_NO_SUCH_KEY } }, source_customer_key: { file: no-such-key-file } } } }\n\
+             - { name: b, match: { suffix: b }, action: { copy: { bucket: dst } } }\n",
+        );
+        let told = missing_keys(&job);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(
+            told[0],
+            "rule a: the environment variable S3SWEEP_TEST_NO_SUCH_KEY with a customer's key is not set: `run` on \
+             this machine would refuse"
+        );
+        assert!(told[1].starts_with("rule a: the customer's key no-such-key-file: "), "{told:?}");
+    }
+
     #[test]
     fn each_rule_that_copies_says_where_to() {
         let text = "version: 1\nname: n\nbucket: { name: src }\nrules:\n\
@@ -142,7 +282,7 @@ mod tests {
         assert_eq!(
             transfers(&job),
             [
-                "rule a moves selected versions to bucket dst, key old/{key}",
+                "rule a moves selected versions and delete markers to bucket dst, key old/{key}",
                 "rule b copies whole histories to bucket src at https://x.example, key {key}",
                 "rule c copies current versions to bucket src, key {key}, in place",
             ]

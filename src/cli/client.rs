@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::{Destination, Ending, ending_of_s3};
 use crate::job::{self, BucketSpec, Endpoint, Job};
+use crate::model::ChecksumKind;
 use crate::s3::{Addressing, ChecksumAlgorithm, Client, ClientConfig, StaticCredentials};
 
 use super::args::Common;
@@ -65,7 +66,7 @@ pub(super) async fn destinations(
     Ok(found)
 }
 
-async fn connect_to(spec: &BucketSpec, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
+pub(super) async fn connect_to(spec: &BucketSpec, stand_in: Option<StandIn>) -> Result<Arc<Client>, Ending> {
     let mut config = ClientConfig::new(spec.name.clone());
     config.region = spec.region.clone();
     config.addressing = match spec.addressing {
@@ -79,11 +80,11 @@ async fn connect_to(spec: &BucketSpec, stand_in: Option<StandIn>) -> Result<Arc<
     config.request_payer = spec.request_payer;
     config.ca_bundle = spec.ca_bundle.clone();
     config.checksum = spec.checksum.map(|checksum| match checksum {
-        job::Checksum::Crc32 => ChecksumAlgorithm::Crc32,
-        job::Checksum::Crc32c => ChecksumAlgorithm::Crc32c,
-        job::Checksum::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
-        job::Checksum::Sha1 => ChecksumAlgorithm::Sha1,
-        job::Checksum::Sha256 => ChecksumAlgorithm::Sha256,
+        ChecksumKind::Crc32 => ChecksumAlgorithm::Crc32,
+        ChecksumKind::Crc32c => ChecksumAlgorithm::Crc32c,
+        ChecksumKind::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+        ChecksumKind::Sha1 => ChecksumAlgorithm::Sha1,
+        ChecksumKind::Sha256 => ChecksumAlgorithm::Sha256,
     });
     match (&spec.endpoint, stand_in) {
         (Endpoint::Url(url), _) => config.endpoint = Some(url.clone()),

@@ -48,7 +48,7 @@ pub(super) async fn embed(job: &Job) -> Result<Embedded, Ending> {
         access_key: credentials.access_key_id.clone(),
         secret_key: credentials.secret_access_key.clone(),
         region: job.bucket.region.clone().unwrap_or_else(|| "us-east-1".into()),
-        seeds: vec![seed(job, &spec)],
+        seeds: vec![seed(job, &spec, job.actions.iter().any(|action| action.transfer().is_some()))],
         faults: faults(&spec),
         keep_oplog: false,
         ..Config::default()
@@ -75,8 +75,9 @@ fn destinations(job: &Job) -> impl Iterator<Item = &str> {
     transfers.filter(|transfer| transfer.to.endpoint == Endpoint::Sandbox).map(|transfer| &*transfer.to.name)
 }
 
-/// The content that a job's `sandbox:` section describes.
-pub(super) fn seed(job: &Job, spec: &SandboxSpec) -> Seed {
+/// The content that a job's `sandbox:` section describes. Where somebody may read it, its ETags are sums of
+/// the data as on a real server, if that takes a moment and no more.
+pub(super) fn seed(job: &Job, spec: &SandboxSpec, is_read: bool) -> Seed {
     let days = |age: Duration| age.as_secs_f64() / 86_400.0;
     Seed {
         bucket: job.bucket.name.clone(),
@@ -97,8 +98,18 @@ pub(super) fn seed(job: &Job, spec: &SandboxSpec) -> Seed {
         newest_days: days(spec.newest),
         size_bytes_min: spec.size_bytes / 2,
         size_bytes_max: spec.size_bytes.saturating_add(spec.size_bytes / 2),
+        real_etags: is_read && can_be_hashed(spec),
         ..Seed::default()
     }
+}
+
+fn can_be_hashed(spec: &SandboxSpec) -> bool {
+    /// A second or so on one core.
+    const HASHED_BYTES_MAX: u64 = 512 << 20;
+    /// Each such version takes some hundred bytes of memory more.
+    const HASHED_VERSIONS_MAX: u64 = 100_000;
+    let versions = spec.keys.saturating_mul(u64::from(spec.versions_per_key));
+    versions <= HASHED_VERSIONS_MAX && versions.saturating_mul(spec.size_bytes) <= HASHED_BYTES_MAX
 }
 
 /// The faults that a job's `sandbox:` section asks for.
@@ -144,5 +155,22 @@ mod tests {
         let id = store.put("dst", "k", 1, Timestamp::from_millis(0)).unwrap();
         assert_ne!(id.as_str(), "null");
         embedded.end().await;
+    }
+
+    #[test]
+    fn etags_are_sums_where_somebody_reads_and_they_take_a_moment() {
+        let text = |keys: u32| {
+            format!(
+                "version: 1\nname: n\nbucket: {{ name: src, endpoint: sandbox }}\n\
+                 sandbox: {{ keys: {keys}, versions_per_key: 4, size: 64KiB }}\n\
+                 rules: [{{ name: a, match: {{ suffix: a }}, action: delete }}]\n"
+            )
+        };
+        let is_hashed = |keys: u32, is_read: bool| {
+            let job = job::load(&text(keys), "job.yaml", &|_| None).unwrap();
+            seed(&job, job.sandbox.as_ref().unwrap(), is_read).real_etags
+        };
+        assert!(is_hashed(1000, true) && is_hashed(2048, true));
+        assert!(!is_hashed(1000, false) && !is_hashed(2049, true));
     }
 }

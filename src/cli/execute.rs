@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint::{LockError, RunLock, StateDir};
+use crate::checkpoint::{RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
 use crate::job::{self, Endpoint, Job};
 use crate::model::Timestamp;
@@ -87,8 +87,7 @@ struct Told {
 
 /// Whether another process works on the job. Its figures are the job's then, not those of this process.
 fn is_held(state_dir: &Path) -> bool {
-    state_dir.exists()
-        && matches!(StateDir::existing(state_dir).lock("none", now()), Err(LockError::Held { .. }))
+    StateDir::existing(state_dir).is_locked().unwrap_or(false)
 }
 
 async fn work(

@@ -44,8 +44,16 @@ pub fn main() -> ExitCode {
     if !message.is_empty() {
         let _printed = writeln!(io::stderr(), "s3sweep: {message}");
     }
-    if let Ending::Interrupted(_) | Ending::Budget(_) | Ending::Failures(_) = ending {
-        let _printed = writeln!(io::stderr(), "s3sweep: run the same command again to go on");
+    let hint = match ending {
+        Ending::Interrupted(_) | Ending::Budget(_) => "run the same command again to go on",
+        Ending::Failures(_) => {
+            "`s3sweep report` counts the causes and names the versions: remove the cause, or raise \
+             budget.stop_on_failures, and run the same command again to go on"
+        }
+        _ => "",
+    };
+    if !hint.is_empty() {
+        let _printed = writeln!(io::stderr(), "s3sweep: {hint}");
     }
     ExitCode::from(ending.exit_code())
 }

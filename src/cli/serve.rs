@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::Ending;
-use crate::sandbox::{Config, Faults, Personality, Procedural, Sandbox};
+use crate::sandbox::{Config, Faults, Personality, Procedural, Sandbox, Seed};
 
 use super::args::Serve;
 use super::client::load;
@@ -42,8 +42,15 @@ pub(super) async fn serve(serve: Serve) -> Result<Ending, Ending> {
     if let Some(path) = &serve.seed {
         let job = load(path)?;
         let spec = job.sandbox.clone().unwrap_or_default();
-        config.seeds.push(seed(&job, &spec));
+        config.seeds.push(seed(&job, &spec, true));
         config.faults = faults(&spec);
+    }
+    for name in serve.bucket {
+        check_bucket_name(&name)?;
+        // One that is filled is there already.
+        if config.seeds.iter().all(|seed| seed.bucket != name) {
+            config.seeds.push(Seed { bucket: name, ..Seed::default() });
+        }
     }
     if let Some(faults) = script.faults {
         config.faults = faults;
@@ -99,6 +106,24 @@ fn read_script(path: &Path) -> Result<Script, Ending> {
     serde_json::from_str(&text).map_err(|error| refused(error.to_string()))
 }
 
+/// What AWS takes for a name, so that whatever works here works there.
+fn check_bucket_name(name: &str) -> Result<(), Ending> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    let is_end = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let bytes = name.as_bytes();
+    let fits = (3..=63).contains(&bytes.len())
+        && bytes.iter().all(|byte| is_inner(*byte))
+        && is_end(bytes.first())
+        && is_end(bytes.last());
+    if fits {
+        return Ok(());
+    }
+    Err(Ending::Usage(format!(
+        "--bucket {name:?} is no name of a bucket: 3 to 63 lower-case letters, digits, dots and dashes, the first \
+         and the last a letter or digit"
+    )))
+}
+
 /// Nothing else may fill a bucket that is procedural.
 fn check_names(config: &Config) -> Result<(), Ending> {
     let seeded = config.seeds.iter().map(|seed| &seed.bucket);
@@ -119,4 +144,19 @@ fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     beside.push(".tmp");
     fs::write(&beside, text)?;
     fs::rename(&beside, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_buckets_are_those_of_aws() {
+        for name in ["abc", "my-bucket", "a.b.c", "1st"] {
+            assert_eq!(check_bucket_name(name), Ok(()), "{name}");
+        }
+        for name in ["ab", "My-bucket", "-abc", "abc-", "a_b", "a/b", "", &"a".repeat(64)] {
+            assert!(matches!(check_bucket_name(name), Err(Ending::Usage(_))), "{name}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::checkpoint::{RunFiles, StateDir};
+use crate::checkpoint::{CheckpointError, RunFiles, StateDir};
 use crate::engine::{Ending, ending_of_checkpoint};
 use crate::report::{FailureLine, Summary, report_text, summary_text};
 
@@ -64,12 +64,28 @@ fn summaries(common: &Common, show: &Show) -> Result<Vec<(Summary, RunFiles)>, E
     let refused = |error| ending_of_checkpoint(&error);
     let mut found = Vec::new();
     for name in &names {
-        if let Some(files) = StateDir::existing(&root.join(name)).current().map_err(refused)? {
-            found.push((Summary::read(&files).map_err(refused)?, files));
+        let dir = StateDir::existing(&root.join(name));
+        if let Some(files) = dir.current().map_err(refused)? {
+            found.push((summary(&dir, &files).map_err(refused)?, files));
         }
     }
     if found.is_empty() {
         return Err(Ending::Usage(format!("no run was found in {}", root.display())));
+    }
+    Ok(found)
+}
+
+/// The figures of a run. One that is under way by its checkpoint, while nobody holds the job's lock, was
+/// interrupted: its process had no time to say so.
+fn summary(dir: &StateDir, files: &RunFiles) -> Result<Summary, CheckpointError> {
+    let found = Summary::read(files)?;
+    if !found.is_under_way() || dir.is_locked()? {
+        return Ok(found);
+    }
+    // It may have ended in good order between the two looks.
+    let mut found = Summary::read(files)?;
+    if found.is_under_way() {
+        found.interrupt();
     }
     Ok(found)
 }

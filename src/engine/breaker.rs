@@ -1,8 +1,13 @@
 //! When failures say that the run should not go on: pure counts, no clock.
 
+use std::collections::BTreeMap;
+
 /// Refusals for want of permission in a row, with no success between them, that end a run: the
 /// permission is missing, not one version locked.
 const DENIED_STREAK_MAX: u64 = 100;
+
+/// Codes that are counted one by one.
+const CAUSES_MAX: usize = 64;
 
 /// `stop_on_failures` of a job.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -30,13 +35,15 @@ pub(super) struct Breaker {
     lockable: bool,
     settled: u64,
     failed: u64,
+    /// How often each code was the cause: those of the server that come first, so that it cannot grow this.
+    causes: BTreeMap<String, u64>,
     denied_streak: u64,
 }
 
 impl Breaker {
     /// `lockable` tells that the bucket has Object Lock.
     pub(super) const fn new(limit: Option<FailureLimit>, lockable: bool) -> Self {
-        Self { limit, lockable, settled: 0, failed: 0, denied_streak: 0 }
+        Self { limit, lockable, settled: 0, failed: 0, causes: BTreeMap::new(), denied_streak: 0 }
     }
 
     /// An item was deleted, or was gone.
@@ -49,6 +56,9 @@ impl Breaker {
     pub(super) fn failed(&mut self, code: &str) -> Option<Tripped> {
         self.settled += 1;
         self.failed += 1;
+        if self.causes.len() < CAUSES_MAX || self.causes.contains_key(code) {
+            *self.causes.entry(code.to_owned()).or_default() += 1;
+        }
         self.denied_streak = if code == "AccessDenied" { self.denied_streak + 1 } else { 0 };
         if !self.lockable && self.denied_streak >= DENIED_STREAK_MAX {
             return Some(Tripped::Denied(format!(
@@ -61,12 +71,22 @@ impl Breaker {
         let share = self.failed as f64 / self.settled as f64;
         (share > limit.share).then(|| {
             Tripped::Failures(format!(
-                "budget.stop_on_failures: {} of {} versions failed, more than {}%",
+                "budget.stop_on_failures: {} of {} versions failed, more than {}%{}",
                 self.failed,
                 self.settled,
-                (limit.share * 100.0).round()
+                (limit.share * 100.0).round(),
+                self.most_frequent()
+                    .map(|(code, n)| format!("; {n} of them with {code}"))
+                    .unwrap_or_default()
             ))
         })
+    }
+}
+
+impl Breaker {
+    /// The code that was the cause most often.
+    fn most_frequent(&self) -> Option<(&str, u64)> {
+        self.causes.iter().max_by_key(|(_, n)| **n).map(|(code, n)| (&**code, *n))
     }
 }
 
@@ -83,7 +103,11 @@ mod tests {
         for _ in 0..6 {
             breaker.succeeded();
         }
-        assert!(matches!(breaker.failed("InvalidArgument"), Some(Tripped::Failures(_))));
+        let Some(Tripped::Failures(text)) = breaker.failed("InternalError") else { panic!("it goes on") };
+        assert_eq!(
+            text,
+            "budget.stop_on_failures: 4 of 10 versions failed, more than 20%; 3 of them with InvalidArgument"
+        );
     }
 
     #[test]

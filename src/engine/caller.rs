@@ -8,9 +8,9 @@ use tokio::sync::watch;
 
 use crate::checkpoint::Room;
 use crate::model::{Class, Timestamp};
-use crate::pace::{Load, Pace, Ranges, Reply, Ticket};
+use crate::pace::{Data, Load, Pace, Ranges, Reply, Ticket};
 use crate::retry::{self, InCall, Quota};
-use crate::s3::{Client, Operation, S3Error};
+use crate::s3::{Client, HeadVersion, ObjectHead, Operation, S3Error};
 use crate::telemetry::{Event, Fault, Metrics};
 
 use super::context::locked;
@@ -23,6 +23,15 @@ enum Repeat {
     Freely,
     /// Those that are known not to have been carried out.
     WhileNotApplied,
+}
+
+/// One request of a call.
+#[derive(Clone, Copy)]
+struct Ask {
+    operation: Operation,
+    load: Load,
+    data: Data,
+    repeat: Repeat,
 }
 
 /// What a call needs.
@@ -196,7 +205,7 @@ impl Caller {
     pub(super) async fn call_carefully<T, F, Fut>(
         &self,
         operation: Operation,
-        load: Load,
+        (load, data): (Load, Data),
         stop: &Stop,
         attempt: F,
     ) -> Result<Option<T>, S3Error>
@@ -204,7 +213,48 @@ impl Caller {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
-        self.repeat(operation, load, Some(stop), Repeat::WhileNotApplied, |_| 0, attempt).await
+        let ask = Ask { operation, load, data, repeat: Repeat::WhileNotApplied };
+        self.repeat(ask, Some(stop), |_| 0, attempt).await
+    }
+
+    /// As [`Caller::call`], for requests that move an object's data and may be repeated: every attempt pays
+    /// for its bytes.
+    pub(super) async fn call_moving<T, F, Fut>(
+        &self,
+        operation: Operation,
+        (load, data): (Load, Data),
+        stop: &Stop,
+        attempt: F,
+    ) -> Result<Option<T>, S3Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
+        let ask = Ask { operation, load, data, repeat: Repeat::Freely };
+        self.repeat(ask, Some(stop), |_| 0, attempt).await
+    }
+
+    /// HeadObject, repeated as by [`Caller::call`]. Where the server refuses it without a word, the request
+    /// that asks why pays like any other.
+    pub(super) async fn head(
+        &self,
+        ask: &HeadVersion<'_>,
+        stop: &Stop,
+    ) -> Result<Option<ObjectHead>, S3Error> {
+        self.call_other(Operation::HeadObject, stop, || async {
+            match self.client.head_version(ask).await {
+                Err(error) if error.is_wordless() => {
+                    let Some(ticket) = self.pace.pay(Load::Other, Data::Nothing).await else {
+                        return Err(error);
+                    };
+                    let error = self.client.explain_head(ask, error).await;
+                    ticket.close(reply_of(&error));
+                    Err(error)
+                }
+                answer => answer,
+            }
+        })
+        .await
     }
 
     /// As [`Caller::call`], for requests that a server can refuse in part: `throttled` counts what it
@@ -221,15 +271,14 @@ impl Caller {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, S3Error>>,
     {
-        self.repeat(operation, load, stop, Repeat::Freely, throttled, attempt).await
+        let ask = Ask { operation, load, data: Data::Nothing, repeat: Repeat::Freely };
+        self.repeat(ask, stop, throttled, attempt).await
     }
 
     async fn repeat<T, F, Fut>(
         &self,
-        operation: Operation,
-        load: Load,
+        Ask { operation, load, data, repeat }: Ask,
         stop: Option<&Stop>,
-        repeat: Repeat,
         throttled: impl Fn(&T) -> usize,
         attempt: F,
     ) -> Result<Option<T>, S3Error>
@@ -244,7 +293,7 @@ impl Caller {
             let may_leave = async {
                 tokio::time::sleep(wait).await;
                 self.wait_for_room(load).await;
-                self.pace.pay(load).await
+                self.pace.pay(load, data).await
             };
             let ticket = tokio::select! {
                 biased;

@@ -49,6 +49,25 @@ impl Ending {
         }
     }
 
+    /// The same end, with what is to be said of it in other words.
+    #[must_use]
+    pub fn saying(mut self, words: String) -> Self {
+        match &mut self {
+            Self::Done | Self::DoneWithFailures(_) | Self::Declined => {}
+            Self::Usage(text)
+            | Self::Bug(text)
+            | Self::Checkpoint(text)
+            | Self::Locked(text)
+            | Self::LocalIo(text)
+            | Self::Interrupted(text)
+            | Self::Tripwire(text)
+            | Self::Credentials(text)
+            | Self::Budget(text)
+            | Self::Failures(text) => *text = words,
+        }
+        self
+    }
+
     /// One word for the checkpoint, the summary and the metrics.
     pub const fn word(&self) -> &'static str {
         match self {

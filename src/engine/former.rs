@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{
-    Amount, COPIED_BYTES, COPIED_VERSIONS, Checkpoint, CheckpointError, Counter, Totals,
-};
+use crate::checkpoint::{Amount, Checkpoint, CheckpointError, Counter, Totals};
 use crate::job::Job;
 use crate::model::{RuleId, Timestamp};
+use crate::report::{MOVES_COPIED, MOVES_COPIED_BYTES};
 use crate::rules::Rules;
 use crate::telemetry::{Ceilings, Event, Metrics, OutcomeKind, Quantity, RunBegan};
 
@@ -40,9 +39,15 @@ impl Told<'_> {
             now: self.now,
             page: page_counts(amounts.map(|(counter, amount)| (*counter, *amount))),
             settled: settled(self.totals),
-            failed: checkpoint.failure_codes().await?,
+            failed: checkpoint
+                .failure_counts()
+                .await?
+                .into_iter()
+                .filter(|count| count.is_failed)
+                .map(|count| (count.code.into(), count.versions))
+                .collect(),
             freed_bytes: freed_bytes(self.totals, self.rules),
-            copied: copied(self.totals),
+            copied: copied(self.totals, self.rules),
             deadline: self.deadline,
             checkpoint: self.file,
         }));
@@ -86,7 +91,13 @@ fn freed_bytes(totals: &Totals, rules: &Rules) -> u64 {
     totals.sum(|counter| matches!(counter, Counter::Done(rule) if !rules.leaves_source(rule))).bytes
 }
 
-fn copied(totals: &Totals) -> Quantity {
+/// Verified copies: those of copies by their outcome, those of moves by a count of their own, since their
+/// sources are deleted later.
+fn copied(totals: &Totals, rules: &Rules) -> Quantity {
     let counted = |name| totals.requests.get(name).copied().unwrap_or(0);
-    Quantity { versions: counted(COPIED_VERSIONS), bytes: counted(COPIED_BYTES) }
+    let copies = totals.sum(|counter| matches!(counter, Counter::Done(rule) if rules.leaves_source(rule)));
+    Quantity {
+        versions: copies.versions + counted(MOVES_COPIED),
+        bytes: copies.bytes.saturating_add(counted(MOVES_COPIED_BYTES)),
+    }
 }

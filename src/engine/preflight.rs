@@ -27,8 +27,19 @@ pub struct BucketFacts {
     pub object_lock: bool,
 }
 
+/// The bucket that copies go to, as it was found fit for them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DestinationFacts {
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Whether versions are kept.
+    pub versioning: VersioningStatus,
+    /// Whether versions can be locked; `false` where the job sets no locks and nobody asked.
+    pub object_lock: bool,
+}
+
 /// The word for the checkpoint.
-pub(super) const fn word(versioning: VersioningStatus) -> &'static str {
+pub const fn word(versioning: VersioningStatus) -> &'static str {
     match versioning {
         VersioningStatus::Unversioned => "unversioned",
         VersioningStatus::Enabled => "enabled",
@@ -82,11 +93,27 @@ pub(super) async fn look_with(caller: &Caller) -> Result<BucketFacts, Ending> {
     })
 }
 
+/// Looks at the bucket that copies go to as a run does before its first copy, for those who want to know it
+/// beforehand.
+///
+/// # Errors
+/// The end that a run would have: no answer, no permission, no such bucket, one that cannot hold what comes.
+pub async fn look_for_copies(
+    client: Arc<Client>,
+    metrics: Arc<Metrics>,
+    transfer: &Transfer,
+) -> Result<DestinationFacts, Ending> {
+    look_at_destination(&Caller::new(client, Pace::default(), metrics, fastrand::u64(..)), transfer).await
+}
+
 /// Looks at the bucket that copies go to, and refuses one that cannot hold them.
 ///
 /// # Errors
 /// The end of the run.
-pub(super) async fn look_at_destination(caller: &Caller, transfer: &Transfer) -> Result<(), Ending> {
+pub(super) async fn look_at_destination(
+    caller: &Caller,
+    transfer: &Transfer,
+) -> Result<DestinationFacts, Ending> {
     let client = &caller.client;
     ask(caller.call(Operation::HeadBucket, 0, None, || client.head_bucket())).await?;
     let versioning =
@@ -97,7 +124,8 @@ pub(super) async fn look_at_destination(caller: &Caller, transfer: &Transfer) ->
     } else {
         false
     };
-    check_destination(client.bucket(), versioning.status, object_lock, transfer)
+    check_destination(client.bucket(), versioning.status, object_lock, transfer)?;
+    Ok(DestinationFacts { region: client.region(), versioning: versioning.status, object_lock })
 }
 
 /// Whether a bucket can hold the histories that come to it.

@@ -13,7 +13,7 @@ use crate::checkpoint::{
 use crate::job::{Action, Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
 use crate::pace::{Pace, PaceSettings};
-use crate::report::{AuditFile, AuditLevel, RULE_ACTIONS_NOTE};
+use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
 use crate::rules::Verdict;
 use crate::s3::Client;
 use crate::telemetry::live::{Board, Phase};
@@ -154,10 +154,7 @@ async fn attempt(
     let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
     *reported = Some(files.clone());
     lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
-    checkpoint
-        .put_note(RULE_ACTIONS_NOTE, serde_json::Value::from(rule_actions(&job)).to_string())
-        .await
-        .map_err(|error| ending_of_checkpoint(&error))?;
+    put_notes(&checkpoint, &job, &files, facts.now).await.map_err(|error| ending_of_checkpoint(&error))?;
     let resumed_under = checkpoint.header().clone();
     let planning = matches!(command, Command::Plan { .. });
     if let Some(ending) = moved(&resumed_under, &facts) {
@@ -211,6 +208,37 @@ fn tidy_up(dir: &StateDir, ending: &Ending, at: Timestamp) {
     }
 }
 
+/// Writes what readers of the checkpoint need to know of the job, and that a process begins its work.
+async fn put_notes(
+    checkpoint: &Checkpoint,
+    job: &Job,
+    files: &RunFiles,
+    now: Timestamp,
+) -> Result<(), CheckpointError> {
+    let moves = |action: &Action| action.transfer().is_some_and(|to| to.removes_source.is_some());
+    let moves: Vec<usize> =
+        job.actions.iter().enumerate().filter(|(_, action)| moves(action)).map(|(at, _)| at).collect();
+    // What the process before this one wrote last is the end of its work, however it ended.
+    let worked = {
+        let snapshot = Snapshot::open(&files.checkpoint)?;
+        let work: Option<WorkTime> =
+            snapshot.note(WORK_TIME_NOTE)?.and_then(|text| serde_json::from_str(&text).ok());
+        work.map_or(Ok(Duration::ZERO), |work| {
+            Ok::<_, CheckpointError>(work.until(snapshot.updated()?.max(snapshot.state()?.at)))
+        })?
+    };
+    let worked_ms = u64::try_from(worked.as_millis()).unwrap_or(u64::MAX);
+    let work = WorkTime { worked_ms, since_ms: now.as_millis() };
+    for (name, value) in [
+        (RULE_ACTIONS_NOTE, serde_json::Value::from(rule_actions(job))),
+        (MOVE_ACTIONS_NOTE, serde_json::Value::from(moves)),
+        (WORK_TIME_NOTE, serde_json::json!(work)),
+    ] {
+        checkpoint.put_note(name, value.to_string()).await?;
+    }
+    Ok(())
+}
+
 /// Where each action of the job copies to, its bucket looked at.
 async fn sides_of(
     job: &Job,
@@ -236,7 +264,7 @@ async fn sides_of(
             caller
         });
         match &caller {
-            Some(caller) => look_at_destination(caller, transfer).await?,
+            Some(caller) => _ = look_at_destination(caller, transfer).await?,
             None => preflight::check_destination(
                 source.client.bucket(),
                 facts.versioning,
@@ -340,15 +368,25 @@ async fn take_up(
             if let (Some(reason), Some(standing), Some(files)) = (reason, &known, &former)
                 && !standing.state.is_ended()
             {
-                abandon(files, reason, facts.now).await.map_err(refused)?;
+                abandon(files, standing.state, reason, facts.now).await.map_err(refused)?;
             }
             begin(dir, job, caller, facts, command)
         }
     }
 }
 
-async fn abandon(files: &RunFiles, reason: &str, now: Timestamp) -> Result<(), CheckpointError> {
-    tracing::warn!(run = %files.run_id, "a run that was not finished is given up: {reason}");
+async fn abandon(
+    files: &RunFiles,
+    state: RunState,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), CheckpointError> {
+    let what = match state {
+        RunState::Planned => "the stored plan is dropped, nothing of it was carried out",
+        RunState::Planning => "a plan that is not complete is dropped",
+        _ => "a run that was not finished is given up",
+    };
+    tracing::warn!(run = %files.run_id, "{what}: {reason}");
     let checkpoint = Checkpoint::open(&files.checkpoint, None)?;
     checkpoint.set_state(RunState::Abandoned, Some(reason.to_owned()), None, now).await?;
     checkpoint.close().await

@@ -59,9 +59,10 @@ pub fn choose(
             Choice::Begin(Some("--restart was given"))
         }
         Command::Plan { .. } if untouched && same && open.state == RunState::Planning => Choice::GoOn,
-        Command::Plan { .. } | Command::Run { .. } if untouched => {
-            Choice::Begin(Some("a new plan replaces it"))
-        }
+        Command::Plan { .. } if untouched => Choice::Begin(Some("a new plan replaces it")),
+        Command::Run { .. } if untouched => Choice::Begin(Some(
+            "`run` lists and decides anew; `s3sweep apply` is what carries out a plan as it was shown",
+        )),
         _ if !same => Choice::Refuse(changed(open, semantic_json)),
         Command::Plan { .. } => Choice::Refuse(Ending::Usage(format!(
             "run {} of this job was interrupted: finish it with `s3sweep run`, or give it up with --restart",

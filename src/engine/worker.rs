@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use crate::checkpoint::{COPIED_BYTES, COPIED_VERSIONS, Settlement};
+use crate::checkpoint::Settlement;
 use crate::job::Action;
 use crate::model::{Batch, Class, DeleteOptions, Failure, Fate, Item, Outcome, Record};
 use crate::pace::Load;
 use crate::rules::Rules;
 use crate::s3::{DeleteAnswer, ItemAnswer, Operation, S3Error, Shape, StopKind, of_item, shape};
-use crate::telemetry::{BatchCounts, Event, OutcomeRun, Quantity};
+use crate::telemetry::{BatchCounts, Event, OutcomeRun};
 
 use super::budget::Load as Reserved;
 use super::context::{Context, locked};
@@ -296,10 +296,6 @@ pub(super) async fn commit(ctx: &Context, batch: i64, range: i64, settled: Settl
         settlement.requests.push(("delete_batches", 1));
     }
     let counts = counts_of(&settlement, &ctx.rules, throttled);
-    let Quantity { versions, bytes } = counts.copied;
-    if versions > 0 {
-        settlement.requests.extend([(COPIED_VERSIONS, versions), (COPIED_BYTES, bytes)]);
-    }
     let (count, at) = (settlement.records.len() as u64, settlement.at);
     let shown = ctx.monitor.as_ref().map(|monitor| {
         (monitor, Monitor::failures_of(&settlement.records, &ctx.checkpoint.header().rule_names))

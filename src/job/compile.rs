@@ -104,8 +104,11 @@ impl Reader<'_> {
         self.lint(&compiled, &scope.prefixes);
         self.warn_of_two_histories(&compiled);
         let allow_promotion = self.optional_flag(section, "allow_promotion", false);
-        if let (Some(own), false) = (&bucket, allow_promotion) {
-            self.warn_of_kept_moves(&compiled, own);
+        if let Some(own) = &bucket {
+            self.warn_of_repeated_copies(&compiled, own);
+            if !allow_promotion {
+                self.warn_of_kept_moves(&compiled, own);
+            }
         }
         let null_versions = section.get("null_versions").and_then(|field| {
             self.one_of(&field, &[("refuse", NullVersions::Refuse), ("allow", NullVersions::Allow)])

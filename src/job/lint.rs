@@ -47,7 +47,7 @@ fn possible(conditions: &Conditions) -> u8 {
 }
 
 /// Whether a delete marker can fulfil the conditions.
-pub(super) fn may_select_markers(conditions: &Conditions) -> bool {
+pub fn may_select_markers(conditions: &Conditions) -> bool {
     possible(conditions) & !VERSIONS != 0
 }
 

@@ -14,6 +14,7 @@ mod reader;
 mod rule_section;
 mod sections;
 mod spec;
+mod storage_class;
 mod template;
 mod transfer_canonical;
 mod transfer_checks;
@@ -23,11 +24,11 @@ mod yaml;
 
 pub use compile::load;
 pub use fingerprint::{Fingerprint, differences};
+pub use lint::may_select_markers;
 pub use problem::{Problem, Problems};
 pub use spec::{
-    Action, Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, Job, KeyShape, Limits, ListingMode,
-    LivePage, Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures,
-    Transfer,
+    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, LivePage,
+    Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures, Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.

@@ -8,7 +8,7 @@ use crate::rules::{Conditions, KeyPattern, PatternError, Rule, State, Verdict};
 use super::RULES_MAX;
 use super::lint;
 use super::reader::{Field, Reader, Section};
-use super::spec::{Action, BucketSpec};
+use super::spec::{Action, BucketSpec, Endpoint};
 use super::units;
 use super::yaml::{At, Value};
 
@@ -110,7 +110,7 @@ impl Reader<'_> {
             }
         };
         let mut conditions = match section.get("match") {
-            Some(field) => self.conditions(&field),
+            Some(field) => self.conditions(&field, around.own.map(|own| &own.endpoint)),
             None => {
                 self.missing(&section, "match", "conditions; `match: { state: any }` is every entry");
                 None
@@ -134,7 +134,7 @@ impl Reader<'_> {
         self.name(field)
     }
 
-    fn conditions(&mut self, field: &Field<'_>) -> Option<Conditions> {
+    fn conditions(&mut self, field: &Field<'_>, endpoint: Option<&Endpoint>) -> Option<Conditions> {
         let problems_before = self.problems.len();
         let section = self.section(field, MATCH_KEYS)?;
         if section.is_empty() && self.problems.len() == problems_before {
@@ -156,7 +156,7 @@ impl Reader<'_> {
             beyond_newest: section.get("beyond_newest").and_then(|field| self.count(&field, 1..=u64::MAX)),
             min_size_bytes: section.get("min_size").and_then(|field| self.size(&field)),
             max_size_bytes: section.get("max_size").and_then(|field| self.size(&field)),
-            storage_class: self.words(&section, "storage_class", "a storage class such as STANDARD"),
+            storage_class: self.classes(&section, endpoint),
             etag: self.words(&section, "etag", "an ETag"),
             created_before: self.point(&section, "created_before"),
             created_after: self.point(&section, "created_after"),
@@ -200,6 +200,14 @@ impl Reader<'_> {
 
     fn words(&mut self, section: &Section<'_>, key: &str, expected: &str) -> Vec<Box<str>> {
         self.each(section, key, |reader, item| reader.literal(item, expected).map(Box::from))
+    }
+
+    fn classes(&mut self, section: &Section<'_>, endpoint: Option<&Endpoint>) -> Vec<Box<str>> {
+        self.each(section, "storage_class", |reader, item| {
+            let word = reader.literal(item, "a storage class such as STANDARD")?;
+            reader.warn_of_class(item, word, endpoint);
+            Some(Box::from(word))
+        })
     }
 
     fn patterns(

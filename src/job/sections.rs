@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Key;
+use crate::model::{ChecksumKind, Key};
 use crate::rules::{Place, within};
 
 use super::reader::{Field, Reader, Section};
 use super::spec::{
-    Addressing, Audit, BucketSpec, Budget, Checksum, Endpoint, KeyShape, Limits, ListingMode, Report, Retry,
+    Addressing, Audit, BucketSpec, Budget, Endpoint, KeyShape, Limits, ListingMode, Report, Retry,
     SandboxFaults, SandboxSpec, Scope, StopOnFailures,
 };
 use super::yaml::At;
@@ -158,13 +158,14 @@ impl Reader<'_> {
         fits.then_some(text)
     }
 
-    fn checksum(&mut self, field: &Field<'_>) -> Option<Checksum> {
+    /// A checksum algorithm, spelt alike wherever a job names one.
+    pub(super) fn checksum(&mut self, field: &Field<'_>) -> Option<ChecksumKind> {
         let words = [
-            ("CRC32", Checksum::Crc32),
-            ("CRC32C", Checksum::Crc32c),
-            ("CRC64NVME", Checksum::Crc64Nvme),
-            ("SHA1", Checksum::Sha1),
-            ("SHA256", Checksum::Sha256),
+            ("crc32", ChecksumKind::Crc32),
+            ("crc32c", ChecksumKind::Crc32c),
+            ("crc64nvme", ChecksumKind::Crc64Nvme),
+            ("sha1", ChecksumKind::Sha1),
+            ("sha256", ChecksumKind::Sha256),
         ];
         self.one_of(field, &words)
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{CopySettings, DeleteOptions, Key};
+use crate::model::{ChecksumKind, CopySettings, DeleteOptions, Key};
 use crate::rules::{NullVersions, Rule};
 
 use super::fingerprint::Fingerprint;
@@ -113,7 +113,7 @@ pub struct BucketSpec {
     /// PEM file of certificates to trust.
     pub ca_bundle: Option<PathBuf>,
     /// A checksum to send with DeleteObjects beside Content-MD5.
-    pub checksum: Option<Checksum>,
+    pub checksum: Option<ChecksumKind>,
 }
 
 /// Who serves a bucket.
@@ -171,21 +171,6 @@ pub enum Addressing {
     Path,
     /// In the host name.
     Virtual,
-}
-
-/// A checksum algorithm of S3.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Checksum {
-    /// CRC-32.
-    Crc32,
-    /// CRC-32C.
-    Crc32c,
-    /// CRC-64/NVME.
-    Crc64Nvme,
-    /// SHA-1.
-    Sha1,
-    /// SHA-256.
-    Sha256,
 }
 
 /// Which keys of the bucket are listed.

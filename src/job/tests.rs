@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::model::{ActionId, DeleteOptions, Key, Mfa};
+use crate::model::{ActionId, ChecksumKind, DeleteOptions, Key, Mfa};
 use crate::rules::{NullVersions, State, Verdict};
 
 use super::*;
@@ -68,7 +68,7 @@ bucket:
   expected_owner: 012345678901
   request_payer: true
   ca_bundle: /etc/ca.pem
-  checksum: CRC64NVME
+  checksum: crc64nvme
 scope: { prefixes: [tmp/, logs/], from_key: a, to_key: z, page_size: 500, limit: 1000000 }
 rules:
   - name: keep
@@ -97,7 +97,8 @@ confirm: false
     assert_eq!(job.warnings, []);
     assert_eq!(job.bucket.endpoint, Endpoint::Url("https://s3.example.com:9000/base".into()));
     assert_eq!(job.bucket.expected_owner.as_deref(), Some("012345678901"));
-    assert_eq!((job.bucket.addressing, job.bucket.checksum), (Addressing::Path, Some(Checksum::Crc64Nvme)));
+    assert_eq!(job.bucket.addressing, Addressing::Path);
+    assert_eq!(job.bucket.checksum, Some(ChecksumKind::Crc64Nvme));
     assert_eq!(job.scope.prefixes, [Key::from("logs/"), Key::from("tmp/")]);
     assert_eq!((job.scope.page_size, job.scope.limit), (500, Some(1_000_000)));
     let mfa = Mfa { serial: "arn:mfa".into(), token: "918273".into() };
@@ -462,7 +463,7 @@ fn rules_that_another_one_hides_are_warned_of() {
         ("min_size: 1KB, max_size: 1MB", "min_size: 2KB, max_size: 1MB"),
         ("key_glob: [\"*.a\", \"*.b\"]", "key_glob: \"*.b\""),
         ("created_before: 2024-02-01", "created_before: 2024-01-01"),
-        ("storage_class: [A, B]", "storage_class: B"),
+        ("storage_class: [STANDARD, GLACIER]", "storage_class: GLACIER"),
     ] {
         assert!(hides(upper, lower), "{upper} / {lower}");
     }

@@ -117,7 +117,7 @@ fn a_template_that_puts_the_prefix_back_is_in_place_too() {
 
 #[test]
 fn moves_in_place_say_what_becomes_of_keys_with_older_versions() {
-    let text = job("state: current", "{ move: { storage_class: X } }");
+    let text = job("state: current, storage_class: STANDARD", "{ move: { storage_class: GLACIER_IR } }");
     let warned: Vec<String> = good(&text).warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warned,
@@ -126,6 +126,91 @@ fn moves_in_place_say_what_becomes_of_keys_with_older_versions() {
     );
     assert_eq!(good(&(text.clone() + "allow_promotion: true\n")).warnings, []);
     assert_eq!(good(&text.replace("move", "copy")).warnings, []);
+}
+
+#[test]
+fn a_copy_in_place_that_finds_what_it_made_is_warned_of() {
+    let warned = |conditions: &str, action: &str| {
+        let job = good(&(job(conditions, action) + "allow_promotion: true\n"));
+        job.warnings.iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    let cold = "{ copy: { history: current, storage_class: GLACIER_IR } }";
+    assert_eq!(
+        warned("state: current", cold),
+        [
+            "job.yaml:4:9: rule \"r\" copies in place, and matches what it made before: each run adds one more \
+          version to each key; say in match which storage_class it takes, other than GLACIER_IR, or \
+          older_than: an age"
+        ]
+    );
+    for (conditions, action) in [
+        ("state: current, storage_class: [STANDARD, GLACIER_IR]", cold),
+        ("state: current, older_than: 0d", cold),
+        ("state: current, newer_than: 9d", cold),
+        ("prefix: a", "{ copy: { history: current, encryption: AES256 } }"),
+        ("state: current, storage_class: STANDARD", "{ move: { tags: none } }"),
+    ] {
+        let told = warned(conditions, action);
+        assert!(told.len() == 1 && told[0].contains("what it made before"), "{conditions} {action} {told:?}");
+    }
+    for (conditions, action) in [
+        ("state: current, storage_class: STANDARD", cold),
+        ("state: current, older_than: 30d", cold),
+        ("state: current, created_before: 2024-05-01", "{ copy: { encryption: AES256 } }"),
+        ("state: current", "{ copy: { bucket: elsewhere, storage_class: GLACIER_IR } }"),
+    ] {
+        assert_eq!(warned(conditions, action), [""; 0], "{conditions} {action}");
+    }
+}
+
+#[test]
+fn a_rule_above_can_leave_out_what_a_copy_in_place_made() {
+    let below = |class: &str| {
+        let above = format!("rules: [{{ name: made, match: {{ storage_class: {class} }}, action: keep }}, ");
+        let text = job("state: current", "{ copy: { storage_class: GLACIER_IR } }");
+        good(&text.replace("rules: [", &above)).warnings.len()
+    };
+    assert_eq!((below("GLACIER_IR"), below("GLACIER")), (0, 1));
+}
+
+#[test]
+fn slips_in_storage_classes_are_warned_of_where_they_stand() {
+    let warned = |text: &str| good(text).warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let text =
+        job("storage_class: [STANDRAD, GLACIER]", "{ copy: { bucket: archive, storage_class: GLACIERIR } }");
+    assert_eq!(
+        warned(&text),
+        [
+            "job.yaml:4:45: rules[0].match.storage_class[0]: \"STANDRAD\" is no storage class of AWS; did you \
+             mean \"STANDARD\"?",
+            "job.yaml:4:117: rules[0].action.copy.storage_class: \"GLACIERIR\" is no storage class of AWS; did \
+             you mean \"GLACIER_IR\"?",
+        ]
+    );
+    // Other servers have classes of their own, but a slip is a slip there too.
+    let on_ceph = |class: &str| {
+        let text = job(&format!("storage_class: {class}"), "delete");
+        warned(&text.replace("name: my-bucket,", "name: my-bucket, endpoint: 'https://ceph.example',")).len()
+    };
+    assert_eq!((on_ceph("COLD"), on_ceph("STANDAR")), (0, 1));
+    assert_eq!(warned(&job("storage_class: COLD", "delete")).len(), 1, "AWS has no such class");
+    // What a copy is given is judged by where it goes.
+    let away = "{ copy: { endpoint: 'https://ceph.example', storage_class: COLD } }";
+    assert_eq!(warned(&job("state: any", away)), [""; 0]);
+}
+
+#[test]
+fn checksums_are_spelt_alike_everywhere() {
+    let expected = "expected crc32, crc32c, crc64nvme, sha1 or sha256; did you mean \"sha256\"?";
+    let in_bucket = job("state: any", "delete").replace("region: eu-1", "checksum: SHA256");
+    for (text, path) in [(in_bucket, "bucket.checksum"), (copying("checksum: SHA256"), "copy.checksum")] {
+        let told = problem(&text);
+        assert!(told.contains(&format!("{path} cannot be \"SHA256\"; {expected}")), "{told}");
+    }
+    assert_eq!(
+        good(&job("state: any", "delete").replace("region: eu-1", "checksum: sha256")).bucket.checksum,
+        Some(crate::model::ChecksumKind::Sha256)
+    );
 }
 
 #[test]

@@ -91,6 +91,36 @@ impl Reader<'_> {
         }
     }
 
+    /// Notes rules that copy in place what they made before: the copy is a current version like its source.
+    /// Copying once is a use of its own, so this is no problem.
+    pub(super) fn warn_of_repeated_copies(&mut self, compiled: &Compiled, own: &BucketSpec) {
+        for (at, (rule, place)) in compiled.rules.iter().zip(&compiled.places).enumerate() {
+            let (Verdict::Act(id) | Verdict::Copy(id)) = rule.verdict else { continue };
+            let action = compiled.actions.get(usize::from(id.0));
+            let Some(transfer) = action.and_then(Action::transfer).filter(|to| to.is_in_place(own)) else {
+                continue;
+            };
+            let Some(made) = what_is_made(&rule.conditions, &transfer.settings) else { continue };
+            // A rule above that takes all copies leaves none to this one.
+            if compiled.rules[..at].iter().any(|above| lint::covers(&above.conditions, &made)) {
+                continue;
+            }
+            let (what, cost) = match transfer.removes_source {
+                Some(_) => ("moves", "each run moves it once more"),
+                None => ("copies", "each run adds one more version to each key"),
+            };
+            let what =
+                format!("rule {:?} {what} in place, and matches what it made before: {cost}", rule.name);
+            let hint = match &transfer.settings.storage_class {
+                Some(class) => format!(
+                    "say in match which storage_class it takes, other than {class}, or older_than: an age"
+                ),
+                None => "say in match created_before: the day of the first run, or older_than: an age".into(),
+            };
+            self.warning(*place, what, Some(hint));
+        }
+    }
+
     /// Notes pairs of rules that write to the same keys in different ways: what one rule selects of a
     /// key arrives as one history, and two of them have no order among each other.
     pub(super) fn warn_of_two_histories(&mut self, compiled: &Compiled) {
@@ -249,6 +279,25 @@ fn loss(
         )),
         _ => None,
     }
+}
+
+/// What those of a rule's copies in place fulfil that the rule itself selects again at once; `None` where
+/// it selects none. A copy is new, and has the storage class that the rule gives it.
+fn what_is_made(conditions: &Conditions, settings: &CopySettings) -> Option<Conditions> {
+    let is_old = conditions.older_than.is_some_and(|age| !age.is_zero());
+    // Copies come after whatever day was known when the job was written.
+    if is_old || conditions.created_before.is_some() {
+        return None;
+    }
+    let mut made = conditions.clone();
+    if let Some(class) = &settings.storage_class {
+        let is_taken = |wanted: &[Box<str>]| wanted.is_empty() || wanted.iter().any(|one| **one == **class);
+        if !is_taken(&conditions.storage_class) {
+            return None;
+        }
+        made.storage_class = vec![class.as_str().into()];
+    }
+    Some(made)
 }
 
 fn selects_current_only(conditions: &Conditions) -> bool {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::{
-    AclSource, ChecksumKind, CopySettings, CustomerKey, DeleteOptions, Encryption, History, IfExists, Key,
-    KeyPart, KeyTemplate, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode,
-    Route, TagSource, Verify,
+    AclSource, CopySettings, CustomerKey, DeleteOptions, Encryption, History, IfExists, Key, KeyPart,
+    KeyTemplate, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route,
+    TagSource, Verify,
 };
 
 use super::reader::{Field, Reader, Section, did_you_mean};
@@ -99,7 +99,8 @@ impl Reader<'_> {
         let problems_before = self.problems.len();
         let section = self.section(field, KNOWN)?;
         let to = self.destination(&section, around.own);
-        let settings = self.copy_settings(&section, around.prefixes);
+        let endpoint = to.as_ref().map(|to| &to.endpoint);
+        let settings = self.copy_settings(&section, around.prefixes, endpoint);
         let removes_source = if moves { Some(self.removal(&section)) } else { None };
         if !moves {
             for key in OF_DELETION {
@@ -210,18 +211,16 @@ impl Reader<'_> {
     }
 
     /// Reads every setting, so that every problem is noted; `None` where the key has one.
-    fn copy_settings(&mut self, section: &Section<'_>, prefixes: &[Key]) -> Option<CopySettings> {
+    fn copy_settings(
+        &mut self,
+        section: &Section<'_>,
+        prefixes: &[Key],
+        endpoint: Option<&Endpoint>,
+    ) -> Option<CopySettings> {
         const HISTORIES: [(&str, History); 3] =
             [("selected", History::Selected), ("all", History::All), ("current", History::Current)];
         const IF_EXISTS: [(&str, IfExists); 3] =
             [("fail", IfExists::Fail), ("skip_same", IfExists::SkipSame), ("append", IfExists::Append)];
-        const CHECKSUMS: [(&str, ChecksumKind); 5] = [
-            ("crc32", ChecksumKind::Crc32),
-            ("crc32c", ChecksumKind::Crc32c),
-            ("crc64nvme", ChecksumKind::Crc64Nvme),
-            ("sha1", ChecksumKind::Sha1),
-            ("sha256", ChecksumKind::Sha256),
-        ];
         const ROUTES: [(&str, Route); 3] =
             [("auto", Route::Auto), ("server", Route::Server), ("stream", Route::Stream)];
         const REQUIREMENTS: [(&str, Requirement); 6] = [
@@ -239,14 +238,14 @@ impl Reader<'_> {
             key: key.clone().unwrap_or_else(KeyTemplate::identity),
             history: self.word(section, "history", &HISTORIES).unwrap_or_default(),
             if_exists: self.word(section, "if_exists", &IF_EXISTS).unwrap_or_default(),
-            storage_class: section.get("storage_class").and_then(|field| self.copies_class(&field)),
+            storage_class: section.get("storage_class").and_then(|f| self.copies_class(&f, endpoint)),
             metadata: self.given(section, "metadata", Self::metadata),
             tags: self.given(section, "tags", Self::tags),
             acl: self.given(section, "acl", Self::acl),
             encryption: self.given(section, "encryption", Self::encryption),
             source_key: section.get("source_customer_key").and_then(|field| self.customer_key(&field)),
             lock: self.given(section, "lock", Self::lock),
-            checksum: self.word(section, "checksum", &CHECKSUMS),
+            checksum: section.get("checksum").and_then(|field| self.checksum(&field)),
             verify: self.word(section, "verify", &verify).unwrap_or_default(),
             route: self.word(section, "route", &ROUTES).unwrap_or_default(),
             multipart_above_bytes: above.unwrap_or(COPY_BYTES_MAX),
@@ -310,7 +309,7 @@ impl Reader<'_> {
     }
 
     /// `None` for `same`.
-    fn copies_class(&mut self, field: &Field<'_>) -> Option<String> {
+    fn copies_class(&mut self, field: &Field<'_>, endpoint: Option<&Endpoint>) -> Option<String> {
         const EXPECTED: &str = "same, or a storage class such as GLACIER_IR";
         let text = self.literal(field, EXPECTED)?;
         if text == "same" {
@@ -325,6 +324,7 @@ impl Reader<'_> {
             self.unfit(field, EXPECTED).hint = hint;
             return None;
         }
+        self.warn_of_class(field, text, endpoint);
         Some(text.to_owned())
     }
 

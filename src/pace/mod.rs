@@ -41,7 +41,8 @@ pub struct PaceSettings {
     pub concurrency: u16,
     /// Listings in flight, at most.
     pub list_concurrency: u16,
-    /// Bytes of data read or written by this program, per second, at most.
+    /// Bytes of objects' data that this program reads per second at most, and as many that it writes: what
+    /// passes through it counts once on either side, with every attempt.
     pub bytes_per_second: Option<u64>,
 }
 
@@ -61,6 +62,17 @@ pub enum Load {
     List,
     /// Anything else: it pays the ceiling of requests and no more.
     Other,
+}
+
+/// Bytes of an object's data that an attempt moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Data {
+    /// None.
+    Nothing,
+    /// The answer brings so many.
+    Read(u64),
+    /// The request carries so many.
+    Written(u64),
 }
 
 /// What came of it.
@@ -87,8 +99,9 @@ pub enum Reply {
 pub struct Pace {
     versions: Arc<Lowerable>,
     requests: Option<Arc<Ceiling>>,
-    /// In KiB.
-    bytes: Option<Arc<Ceiling>>,
+    /// In KiB, as the next.
+    bytes_read: Option<Arc<Ceiling>>,
+    bytes_written: Option<Arc<Ceiling>>,
     writes: Option<Gate<Adaptive>>,
     listings: Option<Gate<Listing>>,
     reins: Arc<Reins>,
@@ -103,7 +116,8 @@ impl Pace {
         Self {
             versions: Arc::new(Lowerable::new(settings.versions_per_second)),
             requests: ceiling(settings.requests_per_second),
-            bytes: ceiling(kib),
+            bytes_read: ceiling(kib),
+            bytes_written: ceiling(kib),
             ..Self::finding(settings)
         }
     }
@@ -115,7 +129,8 @@ impl Pace {
         Self {
             versions: Arc::clone(&self.versions),
             requests: self.requests.clone(),
-            bytes: self.bytes.clone(),
+            bytes_read: self.bytes_read.clone(),
+            bytes_written: self.bytes_written.clone(),
             reins: Arc::clone(&self.reins),
             ..Self::finding(settings)
         }
@@ -129,9 +144,14 @@ impl Pace {
         Self { writes: writes.map(Gate::new), listings: listings.map(Gate::new), ..Self::default() }
     }
 
-    /// Waits until so many bytes may be read or written.
-    pub async fn pay_bytes(&self, bytes: u64) {
-        if let Some(ceiling) = &self.bytes {
+    /// Waits until the data of one attempt may be read or written.
+    async fn pay_data(&self, data: Data) {
+        let (ceiling, bytes) = match data {
+            Data::Nothing => return,
+            Data::Read(bytes) => (&self.bytes_read, bytes),
+            Data::Written(bytes) => (&self.bytes_written, bytes),
+        };
+        if let Some(ceiling) = ceiling {
             ceiling.pay(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)).await;
         }
     }
@@ -173,9 +193,11 @@ impl Pace {
 
     /// Waits until a request may leave. What it returns must be told what came of the request. `None`
     /// where the request names more versions than a ceiling that was lowered meanwhile grants at once.
-    pub async fn pay(&self, load: Load) -> Option<Ticket<'_>> {
+    pub async fn pay(&self, load: Load, data: Data) -> Option<Ticket<'_>> {
         loop {
             self.reins.loose().await;
+            // Before the gate, where a waiting one would hold a place.
+            self.pay_data(data).await;
             let ticket = self.pay_once(load).await?;
             // What was paid for when a pause began is paid again after it: all that waited would leave
             // together at its end.

@@ -8,6 +8,11 @@ use crate::model::{AclSource, CopySettings, Encryption, LockSource, MetadataSour
 
 use super::units::bytes;
 
+/// The line about the order of a key's versions.
+pub(super) const ORDER: &str = "order of versions";
+/// The line about delete markers.
+pub(super) const DELETE_MARKERS: &str = "delete markers";
+
 /// How a version gets to its destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
@@ -74,8 +79,8 @@ pub fn fidelity_by(settings: &CopySettings, way: Way) -> Vec<FidelityLine> {
     let mut lines = vec![
         line("body", Kept, ""),
         line("size", Kept, ""),
-        line("order of versions", Kept, ""),
-        line("delete markers", Kept, ""),
+        line(ORDER, Kept, ""),
+        line(DELETE_MARKERS, Kept, ""),
     ];
     lines.extend(of_content(settings));
     lines.push(redirect(settings, way));

@@ -4,18 +4,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{
-    COPIED_BYTES, COPIED_VERSIONS, CheckpointError, Counter, FailureRow, RunFiles, Sample, Snapshot, Totals,
+    CheckpointError, Counter, FailureCount, FailureRow, RunFiles, RunState, Sample, Snapshot, Totals,
 };
-use crate::model::{Kind, Outcome, RuleId};
+use crate::model::{Kind, Outcome, RuleId, Timestamp};
 
 use super::transfers::{TransferFigures, TransferRule, WRITE_USD_PER_THOUSAND, cost};
 
 /// The note of the checkpoint that tells what each rule does: a JSON array of `keep`, `delete`, `move` and
 /// `copy`, in the order of the rules. Runs without it delete.
 pub const RULE_ACTIONS_NOTE: &str = "rule-actions";
+/// The note of the checkpoint that tells which actions, by their numbers, move: a JSON array.
+pub const MOVE_ACTIONS_NOTE: &str = "move-actions";
+/// The note of the checkpoint that tells how long processes worked on the run: [`WorkTime`] in JSON.
+pub const WORK_TIME_NOTE: &str = "work-time";
+/// The named counter of versions whose copies were verified and written down, so that they can be deleted.
+pub const MOVES_COPIED: &str = "moves_copied";
+/// The named counter of their bytes.
+pub const MOVES_COPIED_BYTES: &str = "moves_copied_bytes";
 /// What a request takes at most.
 const VERSIONS_PER_REQUEST: u64 = 1000;
 
@@ -42,6 +50,9 @@ pub struct Summary {
     pub updated: String,
     /// Seconds between the two.
     pub seconds: f64,
+    /// Of these, the seconds in which a process worked on the run: without the pauses between interruptions
+    /// and their continuation, or between a plan and its execution.
+    pub working_seconds: f64,
     /// The audit, where one is kept.
     pub audit: Option<PathBuf>,
     /// The checkpoint.
@@ -68,8 +79,12 @@ pub struct Summary {
     pub pending: u64,
     /// Of the pending ones, those a request may be under way for.
     pub in_flight: u64,
+    /// Of the pending ones, those that were copied to where they move and are not deleted yet.
+    pub copied_not_deleted: u64,
     /// Bytes deleted, moved or copied.
     pub bytes_done: u64,
+    /// Why versions failed or were skipped: the failed ones first, of each kind the most frequent first.
+    pub reasons: Vec<ReasonCount>,
     /// Why versions are kept.
     pub kept_because: BTreeMap<String, u64>,
     /// By rule, in the job's order.
@@ -80,6 +95,34 @@ pub struct Summary {
     pub ranges: u64,
     /// Named counters.
     pub requests: BTreeMap<String, u64>,
+}
+
+/// How long processes worked on a run, the one at work left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WorkTime {
+    /// Milliseconds of the processes that have ended.
+    pub worked_ms: u64,
+    /// When the last process began, in milliseconds since 1970 by the server's clock.
+    pub since_ms: i64,
+}
+
+impl WorkTime {
+    /// All of it, where the run was last changed at this time.
+    pub fn until(self, last: Timestamp) -> Duration {
+        let of_last = last.since(Timestamp::from_millis(self.since_ms)).unwrap_or_default();
+        Duration::from_millis(self.worked_ms) + of_last
+    }
+}
+
+/// How many versions ended in one way that is not the planned one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ReasonCount {
+    /// `failed` or `skipped`.
+    pub outcome: &'static str,
+    /// The error code, or why they were skipped.
+    pub code: String,
+    /// How many.
+    pub versions: u64,
 }
 
 /// A rule in figures.
@@ -215,8 +258,17 @@ impl Summary {
             }
         }
         let settled = totals.settled().versions;
+        let pending = totals.planned().versions.saturating_sub(settled);
         let actions = snapshot.note(RULE_ACTIONS_NOTE)?.and_then(|text| serde_json::from_str(&text).ok());
         let actions: Vec<String> = actions.unwrap_or_default();
+        let mut requests = totals.requests.clone();
+        let moved = requests.remove(MOVES_COPIED).unwrap_or_default();
+        requests.remove(MOVES_COPIED_BYTES);
+        let total = updated.since(header.began).unwrap_or_default();
+        let work: Option<WorkTime> =
+            snapshot.note(WORK_TIME_NOTE)?.and_then(|text| serde_json::from_str(&text).ok());
+        let worked = work.map_or(total, |work| work.until(updated).min(total));
+        let copied_not_deleted = copied_not_deleted(&snapshot, &totals, &actions, moved)?.min(pending);
         Ok(Self {
             run_id: header.run_id,
             job: header.job_name,
@@ -227,7 +279,8 @@ impl Summary {
             exit_code: state.exit_code,
             began: header.began.to_string(),
             updated: updated.to_string(),
-            seconds: updated.since(header.began).unwrap_or_default().as_secs_f64(),
+            seconds: total.as_secs_f64(),
+            working_seconds: worked.as_secs_f64(),
             audit: header.audit_file.map(|_| files.audit.clone()).filter(|audit| audit.exists()),
             checkpoint: files.checkpoint.clone(),
             listed: totals.listed().versions,
@@ -239,15 +292,30 @@ impl Summary {
             gone: totals.gone().versions,
             failed: totals.failed().versions,
             skipped: totals.skipped().versions,
-            pending: totals.planned().versions.saturating_sub(settled),
+            pending,
             in_flight: totals.in_flight.versions,
+            copied_not_deleted,
             bytes_done: totals.done().bytes,
+            reasons: snapshot.failure_counts()?.into_iter().map(ReasonCount::new).collect(),
             kept_because,
             rules: rules(&header.rule_names, &actions, &totals, &snapshot.samples()?),
             ranges_done: progress.done,
             ranges: progress.ranges,
-            requests: totals.requests.into_iter().filter(|(name, _)| !is_no_request(name)).collect(),
+            requests,
         })
+    }
+
+    /// Whether the checkpoint calls the run under way. Where no process holds the job's lock, the last one
+    /// ended without a word.
+    pub fn is_under_way(&self) -> bool {
+        [RunState::Planning, RunState::Running].iter().any(|state| state.as_str() == self.state)
+    }
+
+    /// Says of a run that is called under way that nobody works on it.
+    pub fn interrupt(&mut self) {
+        self.state = "interrupted".into();
+        let killed = || "its process ended without a word: run the same command again to go on".to_owned();
+        self.reason.get_or_insert_with(killed);
     }
 
     /// What carrying the plan out will take, under the job's ceilings.
@@ -294,10 +362,45 @@ impl Summary {
         figures
     }
 
-    /// The versions deleted in a second, over the whole life of the run.
+    /// The time from the beginning of the run to its last change.
     pub fn elapsed(&self) -> Duration {
         Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
     }
+
+    /// The part of it in which a process worked on the run.
+    pub fn worked(&self) -> Duration {
+        Duration::try_from_secs_f64(self.working_seconds).unwrap_or_default()
+    }
+}
+
+impl ReasonCount {
+    fn new(count: FailureCount) -> Self {
+        let FailureCount { is_failed, code, versions } = count;
+        Self { outcome: if is_failed { "failed" } else { "skipped" }, code, versions }
+    }
+}
+
+/// Versions of moves whose copies are committed and whose sources were not deleted yet: those of histories
+/// that are whole at their destination, and of histories under way.
+fn copied_not_deleted(
+    snapshot: &Snapshot,
+    totals: &Totals,
+    actions: &[String],
+    copied: u64,
+) -> Result<u64, CheckpointError> {
+    let moves: Option<Vec<u16>> =
+        snapshot.note(MOVE_ACTIONS_NOTE)?.and_then(|text| serde_json::from_str(&text).ok());
+    let moves = moves.unwrap_or_default();
+    let under_way: u64 =
+        snapshot.copied_steps()?.iter().filter(|(action, _)| moves.contains(action)).map(|(_, n)| n).sum();
+    let is_move = |counter: Counter| {
+        let rule = counter.rule().map(|rule| usize::from(rule.0));
+        rule.and_then(|rule| actions.get(rule)).is_some_and(|action| action == "move")
+    };
+    let left = totals
+        .sum(|counter| matches!(counter, Counter::Done(_) | Counter::Gone(_)) && is_move(counter))
+        .versions;
+    Ok(copied.saturating_sub(left) + under_way)
 }
 
 fn rules(names: &[String], actions: &[String], totals: &Totals, samples: &[Sample]) -> Vec<RuleSummary> {
@@ -327,11 +430,6 @@ fn rules(names: &[String], actions: &[String], totals: &Totals, samples: &[Sampl
             }
         })
         .collect()
-}
-
-/// Whether a named counter counts something else than requests.
-fn is_no_request(name: &str) -> bool {
-    matches!(name, COPIED_VERSIONS | COPIED_BYTES)
 }
 
 fn samples_of(index: usize, samples: &[Sample]) -> Vec<SampleLine> {

@@ -7,6 +7,9 @@ use super::summary::{FailureLine, PlanFigures, Summary};
 use super::transfers::transfer_text;
 use super::units::{bytes, count, duration};
 
+/// Causes that `report` counts: codes come from the server, so there may be many.
+const CAUSES_SHOWN_MAX: usize = 20;
+
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
@@ -64,6 +67,37 @@ fn done_lines(summary: &Summary) -> Vec<String> {
         .collect()
 }
 
+/// The most frequent cause of what ended in this way, and how many others there are.
+fn mostly(summary: &Summary, outcome: &str) -> String {
+    let causes: Vec<_> = summary.reasons.iter().filter(|reason| reason.outcome == outcome).collect();
+    match causes.as_slice() {
+        [] => String::new(),
+        [only] => format!(" ({})", only.code),
+        [most, others @ ..] => {
+            let causes = others.len() + 1;
+            format!(" ({} {}, the most frequent of {causes} causes)", count(most.versions), most.code)
+        }
+    }
+}
+
+fn copied_not_deleted(summary: &Summary) -> String {
+    match summary.copied_not_deleted {
+        0 => String::new(),
+        n => format!(" ({} copied, not yet deleted)", count(n)),
+    }
+}
+
+/// How long it took; the time of work apart where there were pauses.
+fn time(summary: &Summary) -> String {
+    /// A process ends and the next one begins in less.
+    const PAUSE_MIN: Duration = Duration::from_secs(2);
+    let (total, worked) = (summary.elapsed(), summary.worked());
+    if total.saturating_sub(worked) < PAUSE_MIN {
+        return duration(total);
+    }
+    format!("{} of work, {} from the beginning with all pauses", duration(worked), duration(total))
+}
+
 /// What a run came to: the last words of `run` and `apply`, and the body of `status`.
 pub fn summary_text(summary: &Summary) -> String {
     let mut lines = vec![
@@ -74,17 +108,17 @@ pub fn summary_text(summary: &Summary) -> String {
         format!("  planned  {} ({})", count(summary.planned), bytes(summary.bytes_planned)),
     ];
     lines.extend(done_lines(summary));
-    for (name, n) in [
-        ("gone   ", summary.gone),
-        ("failed ", summary.failed),
-        ("skipped", summary.skipped),
-        ("pending", summary.pending),
+    for (name, n, more) in [
+        ("gone   ", summary.gone, String::new()),
+        ("failed ", summary.failed, mostly(summary, "failed")),
+        ("skipped", summary.skipped, mostly(summary, "skipped")),
+        ("pending", summary.pending, copied_not_deleted(summary)),
     ] {
         if n > 0 || name == "failed " {
-            lines.push(format!("  {name}  {}", count(n)));
+            lines.push(format!("  {name}  {}{more}", count(n)));
         }
     }
-    lines.push(format!("  time     {}", duration(summary.elapsed())));
+    lines.push(format!("  time     {}", time(summary)));
     if let Some(reason) = &summary.reason {
         lines.push(format!("  why      {reason}"));
     }
@@ -183,12 +217,30 @@ pub fn plan_text(summary: &Summary, figures: &PlanFigures) -> String {
     text
 }
 
+/// Why versions failed or were skipped, a line for each cause.
+fn causes(summary: &Summary) -> String {
+    let mut text = String::from("  causes:\n");
+    let rows: Vec<Vec<String>> = summary
+        .reasons
+        .iter()
+        .take(CAUSES_SHOWN_MAX)
+        .map(|reason| vec![format!("  {} {}", reason.outcome, reason.code), count(reason.versions)])
+        .collect();
+    text += &table(&rows);
+    let hidden = summary.reasons.len().saturating_sub(CAUSES_SHOWN_MAX);
+    if hidden > 0 {
+        text += &format!("    and {hidden} more\n");
+    }
+    text
+}
+
 /// The summary with the failures, for `report`.
 pub fn report_text(summary: &Summary, failures: &[FailureLine]) -> String {
     let mut text = summary_text(summary);
     if failures.is_empty() {
         return text;
     }
+    text += &causes(summary);
     text += "  failed and skipped versions:\n";
     for line in failures {
         text += &format!(

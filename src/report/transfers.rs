@@ -6,9 +6,11 @@
 
 use serde::Serialize;
 
-use crate::model::{AclSource, CopySettings, Encryption, LockSource, Requirement, TagSource, Verify};
+use crate::model::{
+    AclSource, CopySettings, Encryption, History, LockSource, Requirement, TagSource, Verify,
+};
 
-use super::fidelity::{FidelityLine, fidelity, fidelity_text};
+use super::fidelity::{DELETE_MARKERS, FidelityLine, ORDER, fidelity, fidelity_text};
 use super::units::{bytes, count};
 
 /// What AWS asks for a thousand PUT, COPY, POST and LIST requests to S3 Standard, in US dollars, in its
@@ -24,6 +26,8 @@ const SERVER_PART_BYTES: u64 = 512 << 20;
 const STREAM_PART_BYTES: u64 = 16 << 20;
 /// What is read at a time where every byte is compared.
 const WINDOW_BYTES: u64 = 8 << 20;
+/// Versions of a batch, whose destination keys are looked at together where they lie together.
+const VERSIONS_PER_LOOK: u64 = 256;
 /// Of each upload in parts: its beginning, its end, and a last part that is not full.
 const REQUESTS_PER_UPLOAD: u64 = 3;
 
@@ -36,6 +40,10 @@ pub struct TransferRule {
     pub moves: bool,
     /// Whether the bytes pass through this program.
     pub streams: bool,
+    /// Whether delete markers travel: whether the rule can select one.
+    pub carries_markers: bool,
+    /// Whether each destination key is looked at by itself: in place, and where several rules copy.
+    pub looks_apart: bool,
     /// How it copies.
     pub settings: CopySettings,
 }
@@ -65,7 +73,7 @@ pub struct TransferFigures {
     pub part_requests_max: u64,
     /// HEAD and GET requests, tags and access control lists among them: at least.
     pub read_requests: u64,
-    /// LIST requests: two looks at each destination key.
+    /// LIST requests: a look at the destination before and one after, at least.
     pub list_requests: u64,
     /// DeleteObjects requests at the source, at least.
     pub delete_requests: u64,
@@ -95,7 +103,8 @@ impl TransferRule {
         let read_requests = versions * self.reads_per_version() + windows;
         // Where the key differs from version to version, each version has a destination key of its own.
         let chains = if s.key.is_by_version() { versions } else { keys };
-        let list_requests = 2 * chains;
+        let looks = if self.looks_apart { chains } else { chains.min(versions.div_ceil(VERSIONS_PER_LOOK)) };
+        let list_requests = 2 * looks;
         let least = cost(write_requests + list_requests, WRITE_USD_PER_THOUSAND)
             + cost(read_requests, READ_USD_PER_THOUSAND);
         let parts = cost(part_requests_max, WRITE_USD_PER_THOUSAND) + cost(pieces, READ_USD_PER_THOUSAND);
@@ -115,7 +124,7 @@ impl TransferRule {
             delete_requests: if self.moves { versions.div_ceil(VERSIONS_PER_REQUEST) } else { 0 },
             cost_usd: least,
             cost_usd_max: least + parts,
-            fidelity: fidelity(s, self.streams),
+            fidelity: self.fidelity(),
         }
     }
 
@@ -125,10 +134,8 @@ impl TransferRule {
         let is_asked = s.lock == LockSource::Copy || s.require.contains(&Requirement::Redirect);
         let is_keyed = matches!(s.encryption, Encryption::Kms { .. } | Encryption::Customer(_))
             || s.source_key.is_some();
-        let heads = match (self.streams, is_asked) {
-            (true, _) | (false, true) => 1,
-            (false, false) => 0,
-        };
+        // The answer that brings the content tells the same.
+        let heads = u64::from(is_asked && !self.streams);
         // Its content, and its tags, which no request carries over.
         let streamed = if self.streams { 1 + u64::from(s.tags == TagSource::Copy) } else { 0 };
         // ETags say nothing then: the checksums of source and copy are asked for.
@@ -147,9 +154,22 @@ impl TransferRule {
         if uploads == 0 { 0 } else { bytes / part + REQUESTS_PER_UPLOAD * uploads }
     }
 
-    /// What is kept, set anew and lost, as text.
+    /// What is kept, set anew and lost of what this rule takes: nothing is said of delete markers where none
+    /// travel, and nothing of an order where each version comes to a key alone.
+    pub fn fidelity(&self) -> Vec<FidelityLine> {
+        let mut lines = fidelity(&self.settings, self.streams);
+        let is_single = self.settings.history == History::Current || self.settings.key.is_by_version();
+        lines.retain(|line| match line.what {
+            ORDER => !is_single,
+            DELETE_MARKERS => self.carries_markers && !is_single,
+            _ => true,
+        });
+        lines
+    }
+
+    /// The same as text.
     pub fn fidelity_text(&self) -> Vec<String> {
-        fidelity_text(&fidelity(&self.settings, self.streams))
+        fidelity_text(&self.fidelity())
     }
 }
 

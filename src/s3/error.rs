@@ -178,6 +178,12 @@ impl S3Error {
         }
     }
 
+    /// Whether a request was refused without a word, as HEAD is, for a reason that words would tell: it may
+    /// be one of the credentials.
+    pub fn is_wordless(&self) -> bool {
+        self.code.is_empty() && matches!(self.status, Some(400 | 403))
+    }
+
     /// Whether a condition that the request carried was not met.
     pub fn is_precondition(&self) -> bool {
         &*self.code == "PreconditionFailed" || (self.code.is_empty() && self.status == Some(412))

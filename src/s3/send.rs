@@ -216,7 +216,7 @@ impl Client {
             response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         // The answer to HEAD announces what it does not bring.
         let announced = announced.filter(|_| call.method != Method::HEAD).unwrap_or(0);
-        let mut body = BytesMut::with_capacity(announced.min(bytes_max));
+        let mut body = BytesMut::with_capacity(room_for(announced.min(bytes_max)));
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > bytes_max => {
@@ -317,6 +317,17 @@ impl Client {
             region.filter(|region| !region.is_empty()).map(|region| super::error::clean(&region, 64).into());
         error
     }
+}
+
+/// Longer bodies are given an allocation of their own by the system, and give it back at once.
+const MAPPED_BYTES_MIN: usize = 2 << 20;
+/// The allocator of glibc maps whatever is larger than this, and keeps the pages of what is smaller in its
+/// heaps once it has seen such sizes, so that they add up to much more than is in use.
+const MAPPED_CAPACITY: usize = 33 << 20;
+
+/// The capacity for a body of so many bytes. Pages that are not written to take no memory.
+const fn room_for(bytes: usize) -> usize {
+    if bytes >= MAPPED_BYTES_MIN && bytes < MAPPED_CAPACITY { MAPPED_CAPACITY } else { bytes }
 }
 
 /// Whether a refusal leaves open if the request took effect.

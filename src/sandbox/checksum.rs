@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use crc::{Crc, Table};
 use hyper::HeaderMap;
 use md5::{Digest, Md5};
 
@@ -12,9 +13,9 @@ use super::data::Data;
 use super::entry::Checksum;
 use super::refusal::Refusal;
 
-static CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-static CRC32C: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
-static CRC64NVME: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_NVME);
+static CRC32: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&crc::CRC_32_ISO_HDLC);
+static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&crc::CRC_32_ISCSI);
+static CRC64NVME: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&crc::CRC_64_NVME);
 
 /// The checksum algorithms of S3, by the name of their header.
 const ALGORITHMS: [(&str, &str); 5] = [

@@ -419,7 +419,7 @@ pub const CATALOGUE: &[MetricSpec] = &[
     gauge(
         "s3sweep_last_progress_time_seconds",
         "seconds",
-        "When a page or an outcome was last committed, in Unix time; the start of the process before the first.",
+        "When a page, a copy or an outcome was last committed, in Unix time; the start of the process before the first.",
     )
     .answers("Does it stand still?"),
     gauge("s3sweep_build_info", "", "1; the label names the version of the program.")

@@ -281,6 +281,13 @@ pub enum Event<'a> {
         /// How many.
         bytes: u64,
     },
+    /// A version of a history arrived and that is durable. It counts as copied when its whole history is verified.
+    StepCopied {
+        /// Its bytes.
+        bytes: u64,
+        /// When.
+        at: Timestamp,
+    },
     /// The outcomes of a batch are durable.
     BatchSettled {
         /// The batch.
@@ -379,6 +386,7 @@ impl Event<'_> {
                 tracing::trace!(requests_per_second, "pace of listings")
             }
             Self::Streamed { bytes } => tracing::trace!(bytes, "streamed"),
+            Self::StepCopied { bytes, .. } => tracing::debug!(bytes, "a version is copied"),
             Self::BatchSettled { batch, counts, .. } => tracing::debug!(
                 batch,
                 settled = counts.settled_versions(),

@@ -287,6 +287,7 @@ impl Metrics {
             Event::PaceChanged(rate) => self.pace_versions.set(rate.map_or(f64::NAN, f64::floor)),
             Event::ListPaceChanged(rate) => self.pace_listings.set(rate.map_or(f64::NAN, f64::floor)),
             Event::Streamed { bytes } => self.streamed_bytes.inc_by(bytes),
+            Event::StepCopied { at, .. } => self.last_progress.set(seconds(at)),
             Event::BatchSettled { at, counts, .. } => {
                 self.settled(counts);
                 self.last_progress.set(seconds(at));

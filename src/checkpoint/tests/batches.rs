@@ -119,6 +119,34 @@ fn compare(snapshot: &Snapshot, totals: &Totals, range: RangeRow, samples: &[Sam
     assert_eq!(snapshot.failures(10, 1).unwrap(), []);
 }
 
+#[tokio::test]
+async fn failures_come_before_what_was_skipped_and_are_counted_by_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    let checkpoint = Checkpoint::create(&path, &header(), None).unwrap();
+    let range = checkpoint.add_ranges(vec![whole_bucket()]).await.unwrap().remove(0);
+    plan(&checkpoint, &range, vec![elders(0, items("a", 6))]).await;
+    let claims = checkpoint.claim(1, at(1)).await.unwrap();
+    let batch = &claims.batches[0].batch;
+    let because = |code: &str| Outcome::Failed(Failure { code: code.into(), message: "".into() });
+    let skipped = || Outcome::Skipped(SkipReason::ElderRemains);
+    let outcomes = [skipped(), because("Rare"), because("Often"), skipped(), because("Often"), Outcome::Done];
+    let records = batch.items.iter().zip(outcomes).map(|(item, outcome)| settled(item, outcome)).collect();
+    checkpoint.settle(settlement(batch.id, records)).await.unwrap();
+    checkpoint.close().await.unwrap();
+    let snapshot = Snapshot::open(&path).unwrap();
+    let found: Vec<_> = snapshot.failures(9, 0).unwrap().into_iter().map(|row| row.outcome).collect();
+    assert_eq!(found, [because("Rare"), because("Often"), because("Often"), skipped(), skipped()]);
+    let counts: Vec<_> = snapshot
+        .failure_counts()
+        .unwrap()
+        .into_iter()
+        .map(|count| (count.is_failed, count.code, count.versions))
+        .collect();
+    let wanted = [(true, "Often", 2), (true, "Rare", 1), (false, "elder-remains", 2)];
+    assert_eq!(counts, wanted.map(|(is_failed, code, n)| (is_failed, code.to_owned(), n)));
+}
+
 async fn started(path: &std::path::Path) -> (Checkpoint, RangeRow) {
     let checkpoint = Checkpoint::create(path, &header(), None).unwrap();
     let range = checkpoint.add_ranges(vec![whole_bucket()]).await.unwrap().remove(0);

@@ -116,12 +116,15 @@ async fn what_was_moved_is_deleted_the_latest_last() {
         checkpoint.begin_chain(ids[0], base(key, 0, None)).await.unwrap();
         checkpoint.put_step(ids[0], step(&items[1], copied("c"))).await.unwrap();
     }
+    let copied_steps = || Snapshot::open(&folder.path().join("run.sqlite")).unwrap().copied_steps().unwrap();
+    assert_eq!(copied_steps(), std::collections::BTreeMap::from([(0, 2)]));
     let mut first = settlement(ids[0], vec![]);
     first.moved = a.iter().cloned().map(arrived).collect();
     first.remaining = b.clone();
     let moved = checkpoint.settle(first).await.unwrap();
     let noted = checkpoint.chains(ids[0]).await.unwrap();
     assert_eq!(noted, (vec![base("to/b", 0, None)], vec![step(&b[1], copied("c"))]), "that of `a` is done");
+    assert_eq!(copied_steps(), std::collections::BTreeMap::from([(0, 1)]));
     let totals = checkpoint.totals().await.unwrap();
     assert_eq!((totals.pending.versions, totals.in_flight.versions, totals.open_batches), (4, 1, 4));
 

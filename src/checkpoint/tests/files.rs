@@ -96,6 +96,8 @@ fn a_second_run_hears_who_holds_the_lock() {
     assert_eq!(path, folder.path().join("lock"));
     assert!(holder.starts_with(&format!("pid={} host=", std::process::id())), "{holder}");
     assert!(holder.ends_with(" run=run-1 since=1970-01-01T00:00:00.000Z"), "{holder}");
+    assert!(state.is_locked().unwrap());
     drop(lock);
+    assert!(!state.is_locked().unwrap());
     state.lock("run-2", at(0)).unwrap();
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::checkpoint::{ChainBase, Step, StepState};
@@ -10,6 +11,7 @@ use crate::job::Transfer;
 use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version, VersionId};
 use crate::rules::{KeyOrder, Sequenced, sequence};
 use crate::s3::{Expect, ListVersions, Operation, S3Error};
+use crate::telemetry::Event;
 
 use super::super::caller::Caller;
 use super::super::chains::CHAIN_ENTRIES_MAX;
@@ -17,6 +19,7 @@ use super::super::context::{Context, locked};
 use super::history::{self, Place, Wanted, Written};
 use super::parts::abort_upload;
 use super::side::Side;
+use super::survey::Beginnings;
 use super::{Known, transfer_of};
 
 /// How long a destination is left alone before it is looked at, where an attempt of a process that is
@@ -40,6 +43,14 @@ pub(super) enum ChainEnd {
     Again(PutOff),
     /// Nothing is to be done now.
     Untouched,
+}
+
+/// How far a chain came.
+pub(super) enum Copying {
+    /// To its end.
+    Ended(ChainEnd),
+    /// All of it is at the destination, and is to be verified with others.
+    Complete(Box<Chain>),
 }
 
 /// What is known of a chain that is to be gone on with later.
@@ -98,6 +109,9 @@ pub(super) struct Chain {
     pub(super) done: Vec<Written>,
     /// The upload that was begun for the next step.
     pub(super) upload: Option<(Box<str>, u64)>,
+    /// Whether the destination had to be asked what became of a step: such a chain looks for itself at its
+    /// end, too.
+    has_doubts: AtomicBool,
 }
 
 impl Chain {
@@ -132,7 +146,25 @@ impl Chain {
             base_etag: None,
             done,
             upload,
+            has_doubts: AtomicBool::new(false),
         }
+    }
+
+    /// Its places in the batch.
+    pub(super) fn places(&self) -> Range<usize> {
+        self.places.clone()
+    }
+
+    /// Whether it can begin with what was seen of many keys together: where its first copy is sent under a
+    /// condition, so that what was written to the key since is not covered up, and where no other rule has
+    /// to leave the key first. A delete marker is inserted without a condition.
+    pub(super) fn may_be_surveyed(&self) -> bool {
+        let is_in_place = self.is_in_place().unwrap_or(true);
+        self.base.is_none()
+            && self.side.sends_conditions()
+            && self.ctx.mover.has_one_action()
+            && !is_in_place
+            && self.item(0).kind == Kind::Version
     }
 
     pub(super) fn len(&self) -> usize {
@@ -172,15 +204,34 @@ impl Chain {
         self.side.caller(&self.ctx)
     }
 
-    /// Goes from where it stands to its end.
-    pub(super) async fn run(mut self) -> ChainEnd {
+    /// Goes from where it stands to its last copy, and to its end where it has to look for itself.
+    pub(super) async fn copy(mut self, beginnings: &Beginnings) -> Copying {
         let before = self.done.len();
-        let halt = match self.try_run().await {
-            Ok(()) => {
-                return ChainEnd::Whole(self.copies().into_iter().rev().map(|(_, copied)| copied).collect());
+        match self.try_copy(beginnings).await {
+            Ok(()) if self.is_resumed || self.has_doubts.load(Ordering::Relaxed) => {
+                Copying::Ended(self.finish_by_itself().await)
             }
-            Err(halt) => halt,
-        };
+            Ok(()) => Copying::Complete(Box::new(self)),
+            Err(halt) => Copying::Ended(self.halt(before, halt).await),
+        }
+    }
+
+    /// Verifies a chain that is complete with a look of its own.
+    pub(super) async fn finish_by_itself(self) -> ChainEnd {
+        let before = self.done.len();
+        match self.verify().await {
+            Ok(()) => self.whole(),
+            Err(halt) => self.halt(before, halt).await,
+        }
+    }
+
+    /// The end of a chain that was verified.
+    pub(super) fn whole(&self) -> ChainEnd {
+        ChainEnd::Whole(self.copies().into_iter().rev().map(|(_, copied)| copied).collect())
+    }
+
+    /// The end of a chain that does not go on; `before` it had so many steps.
+    async fn halt(self, before: usize, halt: Halt) -> ChainEnd {
         if matches!(halt, Halt::Failed(..) | Halt::NeedsRestore(_))
             && let Some((upload, _)) = &self.upload
         {
@@ -221,26 +272,34 @@ impl Chain {
         self.done.iter().enumerate().map(copied).collect()
     }
 
-    async fn try_run(&mut self) -> Result<(), Halt> {
+    async fn try_copy(&mut self, beginnings: &Beginnings) -> Result<(), Halt> {
         if self.base.is_some() {
             self.take_up().await?;
         } else {
-            self.begin().await?;
+            self.begin(beginnings).await?;
         }
         while self.done.len() < self.len() {
             let written = self.step(self.done.len()).await?;
             self.commit_step(written).await?;
         }
-        self.verify().await
+        Ok(())
     }
 
-    /// Looks at the destination for the first time, and makes what is there the base.
-    async fn begin(&mut self) -> Result<(), Halt> {
+    /// Looks at the destination for the first time, together with other chains where it can be, and makes
+    /// what is there the base.
+    async fn begin(&mut self, beginnings: &Beginnings) -> Result<(), Halt> {
         // Without a base nothing that was noted counts: a process ended while it noted what was there.
         self.done.clear();
         self.check_archive().await?;
         self.reserve().await?;
-        let listed = self.look().await?;
+        let seen = match self.may_be_surveyed() {
+            true => beginnings.entries_of(&self.ctx, &self.side, &self.target).await,
+            false => None,
+        };
+        let listed = match seen {
+            Some(seen) => seen,
+            None => self.look().await?,
+        };
         let newest = listed.first().map(|entry| entry.version.clone());
         let in_place = self.is_in_place()?;
         let mut base = ChainBase {
@@ -406,6 +465,7 @@ impl Chain {
 
     /// Looks whether a step was carried out.
     pub(super) async fn applied(&self, step: usize) -> Result<Option<Written>, Halt> {
+        self.has_doubts.store(true, Ordering::Relaxed);
         let listed = self.look().await?;
         self.applied_in(step, &listed)
     }
@@ -434,7 +494,9 @@ impl Chain {
         let item = self.item(self.done.len());
         let state = StepState::Copied { version_id: written.version_id.clone(), etag: written.etag.clone() };
         let step = Step { key: item.key.clone(), version_id: item.version_id.clone(), state };
+        let size = item.size;
         self.committed(self.ctx.checkpoint.put_step(self.batch_id(), step).await)?;
+        self.ctx.caller.metrics.emit(&Event::StepCopied { bytes: size, at: self.ctx.now() });
         self.done.push(written);
         self.upload = None;
         Ok(())
@@ -453,10 +515,15 @@ impl Chain {
     /// Compares the destination with the whole chain.
     async fn verify(&self) -> Result<(), Halt> {
         let listed = self.look().await?;
+        self.check(&listed)
+    }
+
+    /// Whether what is listed of the destination key is the whole chain.
+    pub(super) fn check(&self, listed: &[Sequenced]) -> Result<(), Halt> {
         let Some(base) = &self.base else { return Err(Halt::Stopped) };
         let history: Vec<_> =
             self.done.iter().enumerate().map(|(step, written)| (self.wanted(step), written)).collect();
-        history::verify(base, &history, &listed).map_err(|why| Halt::failed("VerificationFailed", why))
+        history::verify(base, &history, listed).map_err(|why| Halt::failed("VerificationFailed", why))
     }
 
     /// All entries of the destination key, newest first.

@@ -5,7 +5,8 @@
 //! of the whole object are compared, and where they keep none alike, every byte is.
 
 use crate::model::Verify;
-use crate::s3::{ObjectHead, Operation};
+use crate::pace::{Data, Load};
+use crate::s3::{HeadVersion, ObjectHead, Operation};
 use crate::telemetry::Event;
 
 use super::chain::{Chain, Halt};
@@ -35,14 +36,14 @@ impl Chain {
     }
 
     async fn head_of_copy(&self, written: &Written) -> Result<ObjectHead, Halt> {
-        let caller = self.destination();
-        let key = self.side.customer_key.as_ref();
-        let head = caller
-            .call_other(Operation::HeadObject, &self.ctx.stop, || {
-                caller.client.head_version(&self.target, &written.version_id, None, key, true)
-            })
-            .await;
-        self.answered(head)
+        let ask = HeadVersion {
+            key: &self.target,
+            version_id: &written.version_id,
+            part: None,
+            customer_key: self.side.customer_key.as_ref(),
+            with_checksum: true,
+        };
+        self.answered(self.destination().head(&ask, &self.ctx.stop).await)
     }
 
     async fn compare_bytes(&self, step: usize, written: &Written) -> Result<(), Halt> {
@@ -79,9 +80,9 @@ impl Chain {
         let (item, source) = (self.item(step), &self.ctx.caller);
         let etag = self.origin(step).etag;
         let key = self.side.source_key.as_ref();
-        source.pace.pay_bytes(until - from).await;
+        let weight = (Load::Other, Data::Read(until - from));
         let got = source
-            .call_other(Operation::GetObject, &self.ctx.stop, || {
+            .call_moving(Operation::GetObject, weight, &self.ctx.stop, || {
                 source.client.get_version(&item.key, &item.version_id, etag, Some((from, until)), key)
             })
             .await;
@@ -91,12 +92,28 @@ impl Chain {
         }
     }
 
+    /// All of the source, with what its head tells.
+    pub(super) async fn read_whole(&self, step: usize) -> Result<(ObjectHead, bytes::Bytes), Halt> {
+        let (item, source) = (self.item(step), &self.ctx.caller);
+        let etag = self.origin(step).etag;
+        let key = self.side.source_key.as_ref();
+        let got = source
+            .call_moving(Operation::GetObject, (Load::Other, Data::Read(item.size)), &self.ctx.stop, || {
+                source.client.get_whole_version(&item.key, &item.version_id, etag, item.size, key)
+            })
+            .await;
+        match got {
+            Err(error) if error.is_precondition() => Err(Halt::source_changed()),
+            got => self.answered(got),
+        }
+    }
+
     async fn read_copy(&self, written: &Written, from: u64, until: u64) -> Result<bytes::Bytes, Halt> {
         let caller = self.destination();
         let key = self.side.customer_key.as_ref();
-        caller.pace.pay_bytes(until - from).await;
+        let weight = (Load::Other, Data::Read(until - from));
         let got = caller
-            .call_other(Operation::GetObject, &self.ctx.stop, || {
+            .call_moving(Operation::GetObject, weight, &self.ctx.stop, || {
                 caller.client.get_version(&self.target, &written.version_id, None, Some((from, until)), key)
             })
             .await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::{Retry, Settlement};
 use crate::model::{Batch, Copied, Failure, Fate, Item, Outcome, Record, SkipReason, Timestamp};
+use crate::report::{MOVES_COPIED, MOVES_COPIED_BYTES};
 use crate::retry::{self, Chance, Durable};
 
 use super::super::budget::Load;
@@ -147,6 +148,9 @@ struct Book<'a> {
 
 impl Book<'_> {
     fn moved(&mut self, places: Range<usize>, copies: Vec<Copied>) {
+        let count = places.len() as u64;
+        let bytes =
+            self.batch.items[places.clone()].iter().fold(0, |sum: u64, item| sum.saturating_add(item.size));
         for (at, copied) in places.zip(copies) {
             let mut item = self.batch.items[at].clone();
             if let Some(copy) = &mut item.copy {
@@ -154,6 +158,7 @@ impl Book<'_> {
             }
             self.settled.settlement.moved.push(item);
         }
+        self.settled.settlement.requests.extend([(MOVES_COPIED, count), (MOVES_COPIED_BYTES, bytes)]);
     }
 
     fn broken(

@@ -16,10 +16,12 @@ mod parts;
 mod side;
 mod step;
 mod stream;
+mod survey;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -34,10 +36,11 @@ use super::context::Context;
 use super::dispatcher::Work;
 use super::stop::Level;
 
-pub use side::Destination;
 pub(super) use side::Side;
+pub use side::{Destination, unreadable_keys};
 
-use chain::{Chain, ChainEnd};
+use chain::{Chain, ChainEnd, Copying};
+use survey::Beginnings;
 
 /// What all chains of a run share.
 pub(super) struct Mover {
@@ -48,6 +51,8 @@ pub(super) struct Mover {
     /// One permit for each MiB of data in memory.
     memory: Arc<Semaphore>,
     memory_mib: u32,
+    /// An ETag that looks like an MD5 sum and is none was met, and told of.
+    foreign_etags: AtomicBool,
 }
 
 impl std::fmt::Debug for Mover {
@@ -67,6 +72,7 @@ impl Mover {
             chains: Arc::new(Semaphore::new(usize::from(job.limits.concurrency))),
             memory: Arc::new(Semaphore::new(memory_mib as usize)),
             memory_mib,
+            foreign_etags: AtomicBool::new(false),
         }
     }
 
@@ -155,35 +161,91 @@ pub(super) async fn process(ctx: &Arc<Context>, work: Work) {
         template.render(&item.key, &item.version_id, item.last_modified, prefixes)
     });
     let batch = Arc::new(batch);
-    let mut tasks = JoinSet::new();
-    let mut ends: Vec<(Range<usize>, ChainEnd)> = Vec::with_capacity(chains.len());
-    for (target, places) in chains {
-        if places.end > granted {
-            ends.push((places, ChainEnd::Untouched));
-            continue;
+    let (granted, untouched): (Vec<_>, Vec<_>) =
+        chains.into_iter().partition(|(_, places)| places.end <= granted);
+    let mut ends: Vec<(Range<usize>, ChainEnd)> =
+        untouched.into_iter().map(|(_, places)| (places, ChainEnd::Untouched)).collect();
+    let chains: Vec<Chain> = granted
+        .into_iter()
+        .map(|(target, places)| Chain::new(ctx, side, &batch, places, target, &mut known))
+        .collect();
+    // What begins with a common look is noted as before: each chain's base, before its first copy.
+    let beginners = chains.iter().filter(|chain| chain.may_be_surveyed());
+    let beginnings = Arc::new(Beginnings::new(beginners.map(|chain| chain.target.clone())));
+    let copied = for_each(ctx, chains, move |chain| {
+        let beginnings = Arc::clone(&beginnings);
+        async move { chain.copy(&beginnings).await }
+    });
+    let Some(copied) = copied.await else { return };
+    let mut complete = Vec::new();
+    for (places, copying) in copied {
+        match copying {
+            Some(Copying::Complete(chain)) => complete.push(*chain),
+            Some(Copying::Ended(end)) => ends.push((places, end)),
+            None => ends.push((places, ChainEnd::Untouched)),
         }
-        let chain = Chain::new(ctx, side, &batch, places.clone(), target, &mut known);
-        let ctx = Arc::clone(ctx);
+    }
+    let Some(verified) = verify(ctx, side, complete).await else { return };
+    ends.extend(verified);
+    ends.sort_by_key(|(places, _)| places.start);
+    ends::commit(ctx, side, &batch, transfer.removes_source.is_some(), ends).await;
+}
+
+/// Does something with each chain, as many at a time as the job allows; in no order. `None` for a chain that
+/// was not begun since the run stops; nothing at all where one panicked.
+async fn for_each<T, F, Fut>(
+    ctx: &Arc<Context>,
+    chains: Vec<Chain>,
+    work: F,
+) -> Option<Vec<(Range<usize>, Option<T>)>>
+where
+    T: Send + 'static,
+    F: Fn(Chain) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    let (mut tasks, work) = (JoinSet::new(), Arc::new(work));
+    for chain in chains {
+        let (ctx, places, work) = (Arc::clone(ctx), chain.places(), Arc::clone(&work));
         tasks.spawn(async move {
-            let permit = ctx.mover.chains.acquire().await;
-            let end = match permit {
-                Ok(_held) if ctx.stop.level() == Level::Run => chain.run().await,
-                _ => ChainEnd::Untouched,
-            };
-            (places, end)
+            match ctx.mover.chains.acquire().await {
+                // Boxed: what a chain takes while it works, it does not take while it waits.
+                Ok(_held) if ctx.stop.level() == Level::Run => (places, Some(Box::pin(work(chain)).await)),
+                _ => (places, None),
+            }
         });
     }
+    let mut done = Vec::with_capacity(tasks.len());
     while let Some(joined) = tasks.join_next().await {
         match joined {
-            Ok(end) => ends.push(end),
+            Ok(one) => done.push(one),
             Err(error) if error.is_panic() => {
-                return ctx.stop.abort(Ending::Bug("a chain panicked: please report it".into()));
+                ctx.stop.abort(Ending::Bug("a chain panicked: please report it".into()));
+                return None;
             }
             Err(_) => {}
         }
     }
-    ends.sort_by_key(|(places, _)| places.start);
-    ends::commit(ctx, side, &batch, transfer.removes_source.is_some(), ends).await;
+    Some(done)
+}
+
+/// Compares the destination with chains that are complete: with one listing for those that lie together,
+/// and by itself with each that the listing does not confirm.
+async fn verify(
+    ctx: &Arc<Context>,
+    side: &Arc<Side>,
+    chains: Vec<Chain>,
+) -> Option<Vec<(Range<usize>, ChainEnd)>> {
+    let mut seen = survey::ends(ctx, side, chains.iter().map(|chain| chain.target.clone())).await;
+    let is_confirmed =
+        |chain: &Chain, listed: Option<Vec<_>>| listed.is_some_and(|listed| chain.check(&listed).is_ok());
+    let (confirmed, open): (Vec<_>, Vec<_>) = chains.into_iter().partition(|chain| {
+        let listed = seen.remove(&chain.target);
+        is_confirmed(chain, listed)
+    });
+    let mut ends: Vec<_> = confirmed.into_iter().map(|chain| (chain.places(), chain.whole())).collect();
+    let looked = for_each(ctx, open, |chain| async move { chain.finish_by_itself().await }).await?;
+    ends.extend(looked.into_iter().map(|(places, end)| (places, end.unwrap_or(ChainEnd::Untouched))));
+    Some(ends)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::checkpoint::{Step, StepState};
 use crate::model::{Class, CopySettings, Failure, Key, Requirement};
 use crate::pace::Load;
-use crate::s3::{Operation, Part, PartWritten, S3Error};
+use crate::s3::{HeadVersion, Operation, Part, PartWritten, S3Error};
 
 use super::super::Ending;
 use super::super::caller::Caller;
@@ -187,13 +187,14 @@ impl Chain {
     pub(super) async fn layout_of_source(&self, step: usize) -> Result<Option<u64>, Halt> {
         let Some(count) = parts_of_etag(self.wanted(step).etag) else { return Ok(None) };
         let (item, source) = (self.item(step), &self.ctx.caller);
-        let key = self.side.source_key.as_ref();
-        let head = source
-            .call_other(Operation::HeadObject, &self.ctx.stop, || {
-                source.client.head_version(&item.key, &item.version_id, Some(1), key, false)
-            })
-            .await;
-        let first = match head {
+        let ask = HeadVersion {
+            key: &item.key,
+            version_id: &item.version_id,
+            part: Some(1),
+            customer_key: self.side.source_key.as_ref(),
+            with_checksum: false,
+        };
+        let first = match source.head(&ask, &self.ctx.stop).await {
             Ok(None) => return Err(Halt::Stopped),
             Ok(Some(head)) => head.size,
             // A server that knows no part numbers: the layout is free then. One that is out of breath is asked
@@ -214,13 +215,7 @@ impl Chain {
     /// its first part leaves. An upload that is not there any more may have been completed.
     async fn open_upload(&mut self, step: usize, given: &Given, part_bytes: u64) -> Result<Opened, Halt> {
         if let Some((id, part_bytes)) = self.upload.clone() {
-            let caller = self.destination();
-            let parts = caller
-                .call_other(Operation::ListParts, &self.ctx.stop, || {
-                    caller.client.list_parts(&self.target, &id)
-                })
-                .await;
-            if let Some(there) = self.answered(parts)? {
+            if let Some(there) = self.parts_there(&id).await? {
                 return Ok(Opened::Upload(Upload { id, part_bytes, there }));
             }
             if let Some(written) = self.applied(step).await? {
@@ -242,6 +237,24 @@ impl Chain {
         self.committed(self.ctx.checkpoint.put_step(self.batch_id(), noted).await)?;
         self.upload = Some((id.clone(), part_bytes));
         Ok(Opened::Upload(Upload { id, part_bytes, there: Vec::new() }))
+    }
+
+    /// The parts that the server has of an upload; `None` where it knows none of this name.
+    async fn parts_there(&self, upload: &str) -> Result<Option<Vec<Part>>, Halt> {
+        let (caller, mut parts, mut after) = (self.destination(), Vec::new(), 0);
+        loop {
+            let page = caller
+                .call_other(Operation::ListParts, &self.ctx.stop, || {
+                    caller.client.list_parts(&self.target, upload, after)
+                })
+                .await;
+            let Some(page) = self.answered(page)? else { return Ok(None) };
+            parts.extend(page.parts);
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(Some(parts)),
+            }
+        }
     }
 
     /// Once a part fails no other is begun, but those under way are waited for: what comes after, be it

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::job::Transfer;
-use crate::model::{CustomerKey, CustomerKeyBytes, Encryption, Route};
+use crate::model::{CopySettings, CustomerKey, CustomerKeyBytes, Encryption, Route};
 use crate::rules::PageOrder;
 use crate::s3::Client;
 
@@ -95,6 +95,17 @@ impl Side {
     pub(super) fn page_order(&self) -> PageOrder {
         *locked(&self.order)
     }
+}
+
+/// What is wrong with the customer's keys that copies need, as this machine has them; nothing is said of the
+/// keys themselves.
+pub fn unreadable_keys(settings: &CopySettings) -> Vec<String> {
+    let own = match &settings.encryption {
+        Encryption::Customer(key) => Some(key),
+        _ => None,
+    };
+    let keys = own.into_iter().chain(&settings.source_key);
+    keys.filter_map(|key| read_key(key).err()).map(|ending| ending.message()).collect()
 }
 
 /// Reads a customer's key. What is wrong is said without a character of it.

@@ -1,11 +1,14 @@
 //! One step of a chain: a version copied, or a delete marker inserted, exactly once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{AclSource, Class, Kind, LockSource, Requirement, TagSource};
-use crate::pace::Load;
+use crate::pace::{Data, Load};
 use crate::retry::{self, InCall, Quota};
-use crate::s3::{Expect, Operation, Origin, RestoreAnswer, RestoreState, S3Error, Written as Answer};
+use crate::s3::{
+    Expect, HeadVersion, Operation, Origin, RestoreAnswer, RestoreState, S3Error, Written as Answer,
+};
 use crate::telemetry::Event;
 
 use super::attributes::{Given, SourceFacts, given};
@@ -59,21 +62,35 @@ impl Chain {
 
     /// Asks the source for what its listing did not tell.
     pub(super) async fn facts(&self, step: usize, with_tags: bool) -> Result<SourceFacts, Halt> {
-        let (item, client) = (self.item(step), &self.ctx.caller.client);
-        let key = self.side.source_key.as_ref();
-        let (caller, stop) = (&self.ctx.caller, &self.ctx.stop);
-        let head = caller.call_other(Operation::HeadObject, stop, || {
-            client.head_version(&item.key, &item.version_id, None, key, true)
-        });
-        // The head's count of tags is no answer: AWS leaves it out where the permission lacks, others always.
-        let wants_tags = with_tags && self.transfer()?.settings.tags == TagSource::Copy;
-        if !wants_tags {
+        let (item, caller, stop) = (self.item(step), &self.ctx.caller, &self.ctx.stop);
+        let ask = HeadVersion {
+            key: &item.key,
+            version_id: &item.version_id,
+            part: None,
+            customer_key: self.side.source_key.as_ref(),
+            with_checksum: true,
+        };
+        let head = caller.head(&ask, stop);
+        if !with_tags {
             return Ok(SourceFacts { head: Some(self.answered(head.await)?), tags: None });
         }
-        let tags =
-            caller.call_other(Operation::GetObjectTagging, stop, || client.tags(&item.key, &item.version_id));
-        let (head, tags) = tokio::join!(head, tags);
-        Ok(SourceFacts { head: Some(self.answered(head)?), tags: Some(self.answered(tags)?) })
+        let (head, tags) = tokio::join!(head, self.tags_of_source(step));
+        Ok(SourceFacts { head: Some(self.answered(head)?), tags: tags? })
+    }
+
+    /// The tags of the source, where they are to be copied.
+    pub(super) async fn tags_of_source(&self, step: usize) -> Result<Option<BTreeMap<String, String>>, Halt> {
+        // The head's count of tags is no answer: AWS leaves it out where the permission lacks, others always.
+        if self.transfer()?.settings.tags != TagSource::Copy {
+            return Ok(None);
+        }
+        let (item, source) = (self.item(step), &self.ctx.caller);
+        let tags = source
+            .call_other(Operation::GetObjectTagging, &self.ctx.stop, || {
+                source.client.tags(&item.key, &item.version_id)
+            })
+            .await;
+        self.answered(tags).map(Some)
     }
 
     pub(super) fn origin(&self, step: usize) -> Origin<'_> {
@@ -183,25 +200,29 @@ impl Chain {
             Sending::Copy(given) => {
                 let (origin, attributes) = (self.origin(step), given.as_attributes(customer_key));
                 caller
-                    .call_carefully(Operation::CopyObject, load, stop, || {
+                    .call_carefully(Operation::CopyObject, (load, Data::Nothing), stop, || {
                         client.copy_version(&origin, key, &attributes, self.expected(step))
                     })
                     .await
             }
             Sending::Marker => {
-                caller.call_carefully(Operation::DeleteObject, load, stop, || client.insert_marker(key)).await
+                let weight = (load, Data::Nothing);
+                caller
+                    .call_carefully(Operation::DeleteObject, weight, stop, || client.insert_marker(key))
+                    .await
             }
             Sending::Put(given, data) => {
                 let attributes = given.as_attributes(customer_key);
+                let weight = (load, Data::Written(data.len() as u64));
                 caller
-                    .call_carefully(Operation::PutObject, load, stop, || {
+                    .call_carefully(Operation::PutObject, weight, stop, || {
                         client.put_version(key, data.clone(), &attributes, self.expected(step))
                     })
                     .await
             }
             Sending::Complete(upload, parts) => {
                 caller
-                    .call_carefully(Operation::CompleteMultipartUpload, load, stop, || {
+                    .call_carefully(Operation::CompleteMultipartUpload, (load, Data::Nothing), stop, || {
                         client.complete_upload(key, upload, parts, self.expected(step))
                     })
                     .await

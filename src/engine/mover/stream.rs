@@ -6,8 +6,9 @@ use md5::{Digest as _, Md5};
 use tokio::task::JoinSet;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::pace::Load;
+use crate::pace::{Data, Load};
 use crate::s3::{Operation, Part, PartWritten, S3Error};
 
 use super::attributes::{Given, SourceFacts};
@@ -27,24 +28,23 @@ const PARTS_AT_ONCE: usize = 4;
 impl Chain {
     /// Copies a version through this program.
     pub(super) async fn stream(&mut self, step: usize) -> Result<Written, Halt> {
-        let facts = self.facts(step, true).await?;
-        let given = self.given(step, &facts, false)?;
-        let given = match facts.head.as_ref().and_then(|head| head.checksum.as_ref()) {
-            // With the same kind at both ends their words can be compared.
-            Some(checksum) if checksum.is_full_object => given.with_checksum(checksum.kind),
-            _ => given,
-        };
-        let source_layout = self.layout_of_source(step).await?;
         let size = self.item(step).size;
+        let has_parts = parts_of_etag(self.wanted(step).etag).is_some();
         // In one piece the ETag of what came in one piece stays.
-        let keeps_whole = self.wants_etag()? && parts_of_etag(self.wanted(step).etag).is_none();
+        let keeps_whole = self.wants_etag()? && !has_parts;
         let piece_bytes = if keeps_whole { LAYOUT_PART_BYTES_MAX } else { PIECE_BYTES };
+        if size <= piece_bytes && !has_parts {
+            return self.stream_whole(step).await;
+        }
+        let facts = self.facts(step, true).await?;
+        let given = self.given_streaming(step, &facts)?;
+        let source_layout = self.layout_of_source(step).await?;
         let room = self.ctx.mover.memory_bytes();
         let layout_max =
             if self.wants_etag()? { LAYOUT_PART_BYTES_MAX } else { LAYOUT_PART_BYTES_MAX.min(room) };
         let part_bytes = match source_layout.filter(|bytes| *bytes <= layout_max) {
             Some(bytes) => bytes,
-            None if size <= piece_bytes => return self.stream_whole(step, &facts, &given).await,
+            None if size <= piece_bytes => return self.stream_whole(step).await,
             None => {
                 // More than one request reads, and more than the memory has room for, helps nobody.
                 let wanted = self.transfer()?.settings.part_bytes.unwrap_or(PIECE_BYTES);
@@ -54,22 +54,39 @@ impl Chain {
         self.by_upload(step, &given, part_bytes, Way::Stream(&facts)).await
     }
 
-    async fn stream_whole(
-        &mut self,
-        step: usize,
-        facts: &SourceFacts,
-        given: &Given,
-    ) -> Result<Written, Halt> {
+    /// What a copy is given whose bytes go through this program.
+    fn given_streaming(&self, step: usize, facts: &SourceFacts) -> Result<Given, Halt> {
+        let given = self.given(step, facts, false)?;
+        Ok(match facts.head.as_ref().and_then(|head| head.checksum.as_ref()) {
+            // With the same kind at both ends their words can be compared.
+            Some(checksum) if checksum.is_full_object => given.with_checksum(checksum.kind),
+            _ => given,
+        })
+    }
+
+    /// Reads all of the source, and what there is to know of it, side by side.
+    async fn read_with_facts(&self, step: usize) -> Result<(SourceFacts, Bytes), Halt> {
+        if self.item(step).size == 0 {
+            return Ok((self.facts(step, true).await?, Bytes::new()));
+        }
+        let (read, tags) = tokio::join!(self.read_whole(step), self.tags_of_source(step));
+        let (head, data) = read?;
+        Ok((SourceFacts { head: Some(head), tags: tags? }, data))
+    }
+
+    /// Copies a version in one piece: the answer that brings its bytes also tells what HEAD would.
+    async fn stream_whole(&mut self, step: usize) -> Result<Written, Halt> {
         let ctx = Arc::clone(&self.ctx);
         // Let go of before the copy is compared, which may need room of its own.
         let held = ctx.mover.hold(self.item(step).size).await;
-        let data = self.read_source(step, 0, self.item(step).size).await?;
-        let written = self.send(step, Sending::Put(given, data.clone())).await?;
+        let (facts, data) = self.read_with_facts(step).await?;
+        let given = self.given_streaming(step, &facts)?;
+        let written = self.send(step, Sending::Put(&given, data.clone())).await?;
         // Where both servers came to one sum there is nothing to compute.
         let is_same = history::bare(self.wanted(step).etag) == history::bare(&written.etag);
         let is_proven = !is_same && {
             let sum = hex::encode(Md5::digest(&data));
-            self.check_read(step, facts, &sum)? && history::bare(&written.etag) == sum
+            self.check_read(step, &facts, &sum)? && history::bare(&written.etag) == sum
         };
         drop((data, held));
         self.finish(step, written, is_proven).await
@@ -84,7 +101,15 @@ impl Chain {
             && self.side.source_key.is_none();
         if is_md5 && history::bare(etag) != sum {
             // Not every server means MD5 by what looks like one, so other evidence is asked for.
-            tracing::warn!(key = %self.target, "the ETag of a source version is not the MD5 of what was read");
+            if self.ctx.mover.foreign_etags.swap(true, Ordering::Relaxed) {
+                tracing::debug!(key = %self.target, "the ETag of a source version is not the MD5 of its content");
+            } else {
+                tracing::warn!(
+                    key = %self.target,
+                    "the ETag of a source version is not the MD5 of its content, which some servers have so: \
+                     its copy is compared in another way; said once, others are in the log at debug"
+                );
+            }
         }
         Ok(is_md5 && history::bare(etag) == sum)
     }
@@ -172,13 +197,9 @@ impl Chain {
             let load = Load::Write { versions: 1, apart: false };
             let size = part.data.len() as u64;
             let written = caller
-                .call_weighed(
-                    Operation::UploadPart,
-                    load,
-                    Some(&ctx.stop),
-                    |_| 0,
-                    || caller.client.upload_part(&target, &upload, number, part.data.clone(), &attributes),
-                )
+                .call_moving(Operation::UploadPart, (load, Data::Written(size)), &ctx.stop, || {
+                    caller.client.upload_part(&target, &upload, number, part.data.clone(), &attributes)
+                })
                 .await?;
             Ok(written.map(|PartWritten { etag, checksum }| Part { number, etag, size, checksum }))
         }

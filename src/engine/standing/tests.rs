@@ -95,7 +95,8 @@ fn a_plan_is_applied_while_it_is_fresh_and_its_job_unchanged() {
 fn a_plan_that_changed_nothing_makes_way() {
     let planned = standing(Mode::Plan, RunState::Planned, DAY);
     assert!(matches!(ask(&PLAN, Some(&planned), "other"), Choice::Begin(Some(_))));
-    assert!(matches!(ask(&RUN, Some(&planned), "other"), Choice::Begin(Some(_))));
+    let Choice::Begin(Some(reason)) = ask(&RUN, Some(&planned), "other") else { panic!("it goes on") };
+    assert!(reason.contains("`s3sweep apply`"), "what carries a plan out is named: {reason}");
 }
 
 #[test]

@@ -1,10 +1,16 @@
 use super::*;
 use crate::report::fidelity::tests::settings;
-use crate::report::{Ceilings, RuleSummary, TransferRule};
+use crate::report::{Ceilings, ReasonCount, RuleSummary, TransferRule, WorkTime};
 
 fn transfers() -> Vec<TransferRule> {
-    let rule =
-        |name: &str, moves| TransferRule { rule: name.into(), moves, streams: false, settings: settings() };
+    let rule = |name: &str, moves| TransferRule {
+        rule: name.into(),
+        moves,
+        streams: false,
+        carries_markers: true,
+        looks_apart: true,
+        settings: settings(),
+    };
     vec![rule("archive", true), rule("mirror", false)]
 }
 
@@ -42,6 +48,7 @@ fn summary(rules: Vec<RuleSummary>) -> Summary {
         began: "1970-01-01T00:00:00.000Z".into(),
         updated: "1970-01-01T00:00:01.000Z".into(),
         seconds: 1.0,
+        working_seconds: 1.0,
         audit: None,
         checkpoint: "c".into(),
         listed: 5000,
@@ -55,7 +62,9 @@ fn summary(rules: Vec<RuleSummary>) -> Summary {
         skipped: 0,
         pending: 0,
         in_flight: 0,
+        copied_not_deleted: 0,
         bytes_done: sum(|rule| rule.bytes_done),
+        reasons: Vec::new(),
         kept_because: std::collections::BTreeMap::new(),
         ranges_done: 1,
         ranges: 1,
@@ -127,4 +136,71 @@ fn a_plan_has_figures_for_each_kind() {
         plan.starts_with("plan R of job j: 3 of 5,000 listed versions would be copied, 3.00 KiB\n"),
         "{plan}"
     );
+}
+
+fn reason(outcome: &'static str, code: &str, versions: u64) -> ReasonCount {
+    ReasonCount { outcome, code: code.into(), versions }
+}
+
+#[test]
+fn the_most_frequent_cause_is_named_and_all_are_counted() {
+    let failed = Summary {
+        failed: 1_300,
+        skipped: 7,
+        reasons: vec![
+            reason("failed", "AccessDenied", 1_200),
+            reason("failed", "GaveUp", 100),
+            reason("skipped", "elder-remains", 7),
+        ],
+        ..mixed()
+    };
+    let text = summary_text(&failed);
+    assert!(
+        text.contains("\n  failed   1,300 (1,200 AccessDenied, the most frequent of 2 causes)\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n  skipped  7 (elder-remains)\n"), "{text}");
+    let line = FailureLine {
+        key: "a".into(),
+        version_id: "v".into(),
+        rule: "old".into(),
+        outcome: "failed",
+        code: "AccessDenied".into(),
+        message: "no".into(),
+        request_id: None,
+        attempt: 1,
+        at: String::new(),
+    };
+    let report = report_text(&failed, &[line]);
+    let causes = "  causes:\n    failed AccessDenied    1,200\n    failed GaveUp            100\n    \
+                  skipped elder-remains      7\n  failed and skipped versions:\n    a v rule old: failed";
+    assert!(report.contains(causes), "{report}");
+}
+
+#[test]
+fn what_was_copied_and_still_stands_is_told_where_there_is_any() {
+    let waiting = Summary { pending: 50, copied_not_deleted: 20, ..mixed() };
+    assert!(summary_text(&waiting).contains("\n  pending  50 (20 copied, not yet deleted)\n"));
+    let none = Summary { pending: 50, ..mixed() };
+    assert!(summary_text(&none).contains("\n  pending  50\n"));
+}
+
+#[test]
+fn the_time_of_work_is_told_apart_where_there_were_pauses() {
+    let paused = Summary { seconds: 7_200.0, working_seconds: 180.0, ..mixed() };
+    let text = summary_text(&paused);
+    assert!(
+        text.contains("  time     3 minutes of work, 2 hours from the beginning with all pauses\n"),
+        "{text}"
+    );
+    let through = Summary { seconds: 180.0, working_seconds: 179.0, ..mixed() };
+    assert!(summary_text(&through).contains("  time     3 minutes\n"));
+}
+
+#[test]
+fn work_is_what_processes_did() {
+    let work = WorkTime { worked_ms: 1_500, since_ms: 10_000 };
+    let at = crate::model::Timestamp::from_millis;
+    assert_eq!(work.until(at(12_000)), Duration::from_millis(3_500));
+    assert_eq!(work.until(at(9_000)), Duration::from_millis(1_500), "nothing was written since it began");
 }

@@ -4,7 +4,14 @@ use crate::report::fidelity::tests::settings;
 const MIB: u64 = 1 << 20;
 
 fn rule(moves: bool, streams: bool, settings: CopySettings) -> TransferRule {
-    TransferRule { rule: "archive".into(), moves, streams, settings }
+    TransferRule {
+        rule: "archive".into(),
+        moves,
+        streams,
+        carries_markers: true,
+        looks_apart: true,
+        settings,
+    }
 }
 
 #[test]
@@ -38,8 +45,8 @@ fn parts_are_bounded_by_the_bytes() {
 #[test]
 fn what_passes_through_the_program_is_read_and_written() {
     let f = rule(false, true, settings()).figures(10, 5, 100 * MIB);
-    // Head, tags and content.
-    assert_eq!((f.read_requests, f.write_requests, f.list_requests), (30, 10, 10));
+    // Tags and content.
+    assert_eq!((f.read_requests, f.write_requests, f.list_requests), (20, 10, 10));
     assert_eq!(f.bytes_through, 100 * MIB);
     assert_eq!(f.part_requests_max, 6 + 18);
     let text = transfer_text(&f);
@@ -48,9 +55,20 @@ fn what_passes_through_the_program_is_read_and_written() {
     let f = rule(false, true, no_tags).figures(10, 5, 100);
     assert_eq!(
         (f.read_requests, f.write_requests),
-        (30, 20),
+        (20, 20),
         "a list is read and written, tags are not read"
     );
+}
+
+#[test]
+fn keys_that_lie_together_are_looked_at_together() {
+    let lists = |looks_apart, versions, keys| {
+        let rule = TransferRule { looks_apart, ..rule(false, true, settings()) };
+        rule.figures(versions, keys, MIB).list_requests
+    };
+    assert_eq!(lists(true, 1000, 600), 1200);
+    assert_eq!(lists(false, 1000, 600), 8);
+    assert_eq!(lists(false, 50_000, 1), 2);
 }
 
 #[test]

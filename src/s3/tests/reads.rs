@@ -45,7 +45,7 @@ async fn a_head_on_the_wire_and_all_that_it_tells() {
     ];
     let script = Script::new(vec![head_answer("206 Partial Content", &headers)]).await;
     let client = script.client().await;
-    let head = client.head_version(&Key::from("a+b"), &id("v+1"), Some(1), None, true).await.expect("told");
+    let head = client.head_version(&head_of(&Key::from("a+b"), &id("v+1"))).await.expect("told");
     let metadata = [
         ("cache-control", "no-cache"),
         ("content-type", "text/plain"),
@@ -78,12 +78,15 @@ async fn a_head_on_the_wire_and_all_that_it_tells() {
     assert_eq!(seen.header("x-amz-checksum-mode"), Some("ENABLED"));
 }
 
+fn head_of<'a>(key: &'a Key, version_id: &'a VersionId) -> HeadVersion<'a> {
+    HeadVersion { key, version_id, part: Some(1), customer_key: None, with_checksum: true }
+}
+
 #[tokio::test]
 async fn what_a_head_must_not_be_taken_for() {
     let ask = async |steps| {
         let script = Script::new(steps).await;
-        let result =
-            script.client().await.head_version(&Key::from("k"), &id("v"), Some(1), None, false).await;
+        let result = script.client().await.head_version(&head_of(&Key::from("k"), &id("v"))).await;
         (result, script.seen())
     };
     let (error, _) = ask(vec![head_answer("200 OK", &["content-length: 1", "x-amz-version-id: w"])]).await;
@@ -112,18 +115,25 @@ async fn what_a_head_must_not_be_taken_for() {
     assert_eq!(error.expect_err("throttled").class, Class::Throttled);
     let (error, _) = ask(vec![head_answer("405 Method Not Allowed", &["x-amz-delete-marker: true"])]).await;
     assert_eq!(error.expect_err("a marker").class, Class::Permanent);
-    // A refusal without words may be one of the credentials.
-    let expired = s3_error("400 Bad Request", "ExpiredToken");
-    let (error, seen) = ask(vec![head_answer("400 Bad Request", &[]), expired]).await;
-    let error = error.expect_err("expired");
+}
+
+#[tokio::test]
+async fn a_refusal_without_words_may_be_one_of_the_credentials() {
+    let explained = async |status, step| {
+        let script = Script::new(vec![head_answer(status, &[]), step]).await;
+        let (client, key, version_id) = (script.client().await, Key::from("k"), id("v"));
+        let wordless = client.head_version(&head_of(&key, &version_id)).await.expect_err("refused");
+        assert!(wordless.is_wordless());
+        (client.explain_head(&head_of(&key, &version_id), wordless).await, script.seen())
+    };
+    let (error, seen) = explained("400 Bad Request", s3_error("400 Bad Request", "ExpiredToken")).await;
     assert_eq!((&*error.code, error.class), ("ExpiredToken", Class::Credentials));
     assert_eq!(
         (seen[1].line.as_str(), seen[1].header("range")),
         ("GET /logs/k?versionId=v", Some("bytes=0-0"))
     );
     let part = answer("206 Partial Content", &["content-range: bytes 0-0/9"], "x");
-    let (error, _) = ask(vec![head_answer("403 Forbidden", &[]), part]).await;
-    let error = error.expect_err("refused");
+    let (error, _) = explained("403 Forbidden", part).await;
     assert_eq!((&*error.code, error.status, error.class), ("", Some(403), Class::Permanent));
 }
 
@@ -239,10 +249,14 @@ async fn parts_are_listed_page_by_page() {
     ])
     .await;
     let client = script.client().await;
-    let parts = client.list_parts(&Key::from("k"), "u+1").await.expect("parts").expect("an upload");
     let part = |number: u32| Part { number, etag: format!("\"p{number}\"").into(), size: 5, checksum: None };
-    assert_eq!(parts, [part(7), part(9)]);
-    assert_eq!(client.list_parts(&Key::from("k"), "u").await, Ok(None));
+    for (after, page) in [
+        (0, PartsPage { parts: vec![part(7)], next: Some(7) }),
+        (7, PartsPage { parts: vec![part(9)], next: None }),
+    ] {
+        assert_eq!(client.list_parts(&Key::from("k"), "u+1", after).await, Ok(Some(page)));
+    }
+    assert_eq!(client.list_parts(&Key::from("k"), "u", 0).await, Ok(None));
     let seen = script.seen();
     assert_eq!(seen[0].line, "GET /logs/k?max-parts=1000&uploadId=u%2B1");
     assert_eq!(seen[1].line, "GET /logs/k?max-parts=1000&part-number-marker=7&uploadId=u%2B1");

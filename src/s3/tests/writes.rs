@@ -408,6 +408,13 @@ async fn what_would_reach_something_else_is_never_sent() {
     let client = script.client().await;
     let (key, version_id) = (Key::from("k"), id("v"));
     let from = origin(&key, &version_id);
+    let head = HeadVersion {
+        key: &key,
+        version_id: &version_id,
+        part: None,
+        customer_key: None,
+        with_checksum: false,
+    };
     for odd in ["a/../b", "..", "./a", ""] {
         let odd = Key::from(odd);
         let code = "UnaddressableKey";
@@ -415,13 +422,13 @@ async fn what_would_reach_something_else_is_never_sent() {
         refused(client.put_version(&odd, Bytes::new(), &NOTHING, Expect::Anything), code).await;
         refused(client.create_upload(&odd, &NOTHING), code).await;
         refused(client.abort_upload(&odd, "u"), code).await;
-        refused(client.head_version(&odd, &version_id, None, None, false), code).await;
+        refused(client.head_version(&HeadVersion { key: &odd, ..head }), code).await;
         let error = refused(client.insert_marker(&odd), code).await;
         assert_eq!(error.class, Class::Permanent);
     }
     let code = "InvalidCall";
     refused(client.abort_upload(&key, ""), code).await;
-    refused(client.list_parts(&key, ""), code).await;
+    refused(client.list_parts(&key, "", 0), code).await;
     refused(client.complete_upload(&key, "u", &[], Expect::Anything), code).await;
     refused(client.upload_part(&key, "u", 0, Bytes::new(), &NOTHING), code).await;
     refused(client.upload_part(&key, "u", 10_001, Bytes::new(), &NOTHING), code).await;
@@ -478,8 +485,9 @@ async fn a_customers_key_goes_over_https_or_to_this_machine_and_shows_nowhere() 
         let copied = client.copy_version(&from, &key, &attributes, Expect::Anything);
         assert_eq!(refused(copied, "InvalidConfiguration").await.stop, Some(StopKind::Config));
     }
-    let read = client.head_version(&key, &version_id, None, Some(&secret), false);
-    refused(read, "InvalidConfiguration").await;
+    let (part, customer_key) = (None, Some(&secret));
+    let head = HeadVersion { key: &key, version_id: &version_id, part, customer_key, with_checksum: false };
+    refused(client.head_version(&head), "InvalidConfiguration").await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::model::{CustomerKeyBytes, Key, VersionId};
 use crate::s3::client::Client;
 use crate::s3::codes::{PERMANENT, Scope};
 use crate::s3::error::{Operation, S3Error};
-use crate::s3::send::{Answer, BODY_BYTES_MAX};
+use crate::s3::send::{Answer, BODY_BYTES_MAX, Call};
 use crate::s3::xml::BadXml;
 
 use super::attributes::{LONG, bug, customer_key_headers};
@@ -34,10 +34,7 @@ impl Client {
         range: Option<(u64, u64)>,
         customer_key: Option<&CustomerKeyBytes>,
     ) -> Result<(ObjectHead, Bytes), S3Error> {
-        let version = (key, version_id);
-        let mut call = self.version_call(Operation::GetObject, Scope::Read, Method::GET, version, "");
-        call.is_data = true;
-        call.timeout = Some(LONG);
+        let mut call = self.get_call((key, version_id), etag, customer_key);
         let wanted = range.map_or(RANGE_BYTES_MAX, |(from, to)| to.saturating_sub(from));
         if wanted == 0 || wanted > RANGE_BYTES_MAX {
             return Err(bug(&call.context, "a range of 1 byte to 256 MiB can be read"));
@@ -48,21 +45,68 @@ impl Client {
         if let Some((from, to)) = range {
             call.headers.push(("range", format!("bytes={from}-{}", to - 1)));
         }
+        let answer = self.get_answer(&call, etag).await?;
+        let read = size_of(&answer, range).and_then(|size| ObjectHead::read(&answer, Some(size)));
+        let head = read.map_err(|why| answer.malformed(&call, &why))?;
+        Ok((head, answer.body))
+    }
+
+    /// Reads all of a version of `size` bytes, at most [`RANGE_BYTES_MAX`], and what HEAD would tell of it,
+    /// with the checksum that the server keeps: it tells that of the whole only where no range is asked for.
+    ///
+    /// # Errors
+    /// As of [`Client::get_version`].
+    pub async fn get_whole_version(
+        &self,
+        key: &Key,
+        version_id: &VersionId,
+        etag: Option<&str>,
+        size: u64,
+        customer_key: Option<&CustomerKeyBytes>,
+    ) -> Result<(ObjectHead, Bytes), S3Error> {
+        let mut call = self.get_call((key, version_id), etag, customer_key);
+        if size > RANGE_BYTES_MAX {
+            return Err(bug(&call.context, "at most 256 MiB can be read at a time"));
+        }
+        // A refusal may be longer than the data.
+        call.answer_bytes_max = usize::try_from(size).unwrap_or(usize::MAX).max(BODY_BYTES_MAX);
+        call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
+        let answer = self.get_answer(&call, etag).await?;
+        let read = size_of(&answer, None).and_then(|found| match found == size {
+            true => ObjectHead::read(&answer, Some(size)),
+            false => Err("fewer or more bytes than the version has".into()),
+        });
+        let head = read.map_err(|why| answer.malformed(&call, &why))?;
+        Ok((head, answer.body))
+    }
+
+    fn get_call<'a>(
+        &'a self,
+        version: (&'a Key, &'a VersionId),
+        etag: Option<&str>,
+        customer_key: Option<&CustomerKeyBytes>,
+    ) -> Call<'a> {
+        let mut call = self.version_call(Operation::GetObject, Scope::Read, Method::GET, version, "");
+        call.is_data = true;
+        call.timeout = Some(LONG);
         if let Some(etag) = etag {
             call.headers.push(("if-match", etag.to_owned()));
         }
         call.headers.extend(customer_key.into_iter().flat_map(customer_key_headers));
-        let answer = self.attempt_guarded(&call).await?;
-        answer.check_version(&call)?;
+        call
+    }
+
+    /// The answer, where it is about the version and the ETag that were asked for.
+    async fn get_answer(&self, call: &Call<'_>, etag: Option<&str>) -> Result<Answer, S3Error> {
+        let answer = self.attempt_guarded(call).await?;
+        answer.check_version(call)?;
         if let (Some(asked), Some(got)) = (etag, answer.header("etag"))
             && asked.trim_matches('"') != got.trim_matches('"')
         {
             let error = call.context.error("PreconditionFailed", "the version has another ETag", PERMANENT);
             return Err(answer.blame(error, false));
         }
-        let read = size_of(&answer, range).and_then(|size| ObjectHead::read(&answer, Some(size)));
-        let head = read.map_err(|why| answer.malformed(&call, &why))?;
-        Ok((head, answer.body))
+        Ok(answer)
     }
 }
 

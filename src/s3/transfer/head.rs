@@ -58,50 +58,51 @@ pub enum RestoreState {
     Restored,
 }
 
+/// What HeadObject is asked about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeadVersion<'a> {
+    /// Its key.
+    pub key: &'a Key,
+    /// Its version id.
+    pub version_id: &'a VersionId,
+    /// Where given, only this part: S3 then tells how many there are.
+    pub part: Option<u32>,
+    /// The key that it is encrypted with, for SSE-C.
+    pub customer_key: Option<&'a CustomerKeyBytes>,
+    /// Whether the checksum that the server keeps is wanted.
+    pub with_checksum: bool,
+}
+
 impl Client {
-    /// What there is to know of a version without reading it. Where `part` is given, of that part: S3 then
-    /// tells how many there are.
-    ///
-    /// The answer to HEAD has no body: a refusal that could be one of the credentials (400, 403) is asked
-    /// about again with a GET of the first byte, whose answer has words.
+    /// What there is to know of a version, or of one of its parts, without reading it.
     ///
     /// # Errors
     /// Those of the attempt; [`S3Error::is_absent`] where the version is not there, status 405 where it is a
-    /// delete marker. A tripwire where the answer is about another version.
-    pub async fn head_version(
-        &self,
-        key: &Key,
-        version_id: &VersionId,
-        part: Option<u32>,
-        customer_key: Option<&CustomerKeyBytes>,
-        with_checksum: bool,
-    ) -> Result<ObjectHead, S3Error> {
-        let what = part.map(|part| format!("partNumber={part}&")).unwrap_or_default();
-        let version = (key, version_id);
-        let mut call = self.version_call(Operation::HeadObject, Scope::Read, Method::HEAD, version, &what);
-        call.headers.extend(customer_key.into_iter().flat_map(customer_key_headers));
-        if with_checksum {
-            call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
-        }
-        match self.attempt_guarded(&call).await {
-            Ok(answer) => {
-                answer.check_version(&call)?;
-                ObjectHead::read(&answer, None).map_err(|why| answer.malformed(&call, &why))
-            }
-            Err(error) if error.code.is_empty() && matches!(error.status, Some(400 | 403)) => {
-                Err(self.put_into_words(call, error).await)
-            }
-            Err(error) => Err(error),
-        }
+    /// delete marker; [`S3Error::is_wordless`] where [`Client::explain_head`] can tell why. A tripwire where
+    /// the answer is about another version.
+    pub async fn head_version(&self, ask: &HeadVersion<'_>) -> Result<ObjectHead, S3Error> {
+        let call = self.head_call(Method::HEAD, ask, ask.part);
+        let answer = self.attempt_guarded(&call).await?;
+        answer.check_version(&call)?;
+        ObjectHead::read(&answer, None).map_err(|why| answer.malformed(&call, &why))
     }
 
-    /// Asks with GET why a HEAD was refused.
-    async fn put_into_words(&self, mut call: Call<'_>, wordless: S3Error) -> S3Error {
-        call.method = Method::GET;
-        // A part and a range exclude each other.
-        if let Some((_, version)) = call.query.split_once("&versionId=") {
-            call.query = format!("versionId={version}");
+    fn head_call<'a>(&'a self, method: Method, ask: &HeadVersion<'a>, part: Option<u32>) -> Call<'a> {
+        let what = part.map(|part| format!("partNumber={part}&")).unwrap_or_default();
+        let version = (ask.key, ask.version_id);
+        let mut call = self.version_call(Operation::HeadObject, Scope::Read, method, version, &what);
+        call.headers.extend(ask.customer_key.into_iter().flat_map(customer_key_headers));
+        if ask.with_checksum {
+            call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
         }
+        call
+    }
+
+    /// Why a HEAD was refused: its answer has no body, so that a GET of the first byte asks again. Where that
+    /// tells nothing either, the wordless error comes back.
+    pub async fn explain_head(&self, ask: &HeadVersion<'_>, wordless: S3Error) -> S3Error {
+        // A part and a range exclude each other.
+        let mut call = self.head_call(Method::GET, ask, None);
         call.is_data = true;
         call.headers.push(("range", "bytes=0-0".to_owned()));
         match self.attempt_guarded(&call).await {

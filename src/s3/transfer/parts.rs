@@ -31,32 +31,28 @@ pub struct Part {
 }
 
 impl Client {
-    /// All parts of an upload, by number, one request for each thousand; `None` where there is no such
-    /// upload.
+    /// Up to a thousand parts of an upload, by number, behind the number `after` (0 for the first page);
+    /// `None` where there is no such upload.
     ///
     /// # Errors
-    /// Those of the attempts.
-    pub async fn list_parts(&self, key: &Key, upload_id: &str) -> Result<Option<Vec<Part>>, S3Error> {
-        let mut parts: Vec<Part> = Vec::new();
-        let mut after = 0;
-        loop {
-            let operation = Operation::ListParts;
-            let mut call = self.object_call(operation, Scope::Read, Method::GET, key, String::new());
-            let upload = upload_query(&call.context, upload_id)?;
-            let marker = if after > 0 { format!("&part-number-marker={after}") } else { String::new() };
-            call.query = format!("max-parts=1000{marker}&{upload}");
-            let answer = match self.attempt(&call).await {
-                Ok(answer) => answer,
-                Err(error) if &*error.code == "NoSuchUpload" => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let page = parse_parts(&answer.body, after).map_err(|why| answer.malformed(&call, &why))?;
-            parts.extend(page.parts);
-            match page.next {
-                Some(next) => after = next,
-                None => return Ok(Some(parts)),
-            }
-        }
+    /// Those of the attempt.
+    pub async fn list_parts(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        after: u32,
+    ) -> Result<Option<PartsPage>, S3Error> {
+        let operation = Operation::ListParts;
+        let mut call = self.object_call(operation, Scope::Read, Method::GET, key, String::new());
+        let upload = upload_query(&call.context, upload_id)?;
+        let marker = if after > 0 { format!("&part-number-marker={after}") } else { String::new() };
+        call.query = format!("max-parts=1000{marker}&{upload}");
+        let answer = match self.attempt(&call).await {
+            Ok(answer) => answer,
+            Err(error) if &*error.code == "NoSuchUpload" => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        parse_parts(&answer.body, after).map(Some).map_err(|why| answer.malformed(&call, &why))
     }
 
     /// All unfinished uploads, with their ids, of keys that begin with `prefix`; one request for each
@@ -100,11 +96,12 @@ impl Client {
 }
 
 /// A page of parts.
-#[derive(Debug, PartialEq, Eq)]
-struct PartsPage {
-    parts: Vec<Part>,
-    /// The number to go on behind.
-    next: Option<u32>,
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartsPage {
+    /// By number.
+    pub parts: Vec<Part>,
+    /// The number to go on behind; absent on the last page.
+    pub next: Option<u32>,
 }
 
 fn number<T: std::str::FromStr>(text: Option<&str>, why: &'static str) -> Result<T, BadXml> {
