@@ -1,7 +1,7 @@
 //! A checkpoint as readers see it: through a connection of their own that cannot write, also while
 //! a run is live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -162,6 +162,21 @@ impl Snapshot {
                 Ok(Progress { ranges, done, pages })
             });
             Ok(progress?)
+        })
+    }
+
+    /// Versions of each range that are planned and have no outcome yet.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn pending_by_range(&self) -> Result<HashMap<i64, u64>, CheckpointError> {
+        let sql = "SELECT range_id, sum(n) FROM \
+            (SELECT range_id, n FROM batch UNION ALL SELECT range_id, n FROM tail UNION ALL SELECT id, held FROM range) \
+            GROUP BY range_id";
+        self.read(|connection| {
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Count>(1)?.0)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
 

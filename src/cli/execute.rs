@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint::{RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
@@ -9,15 +10,18 @@ use crate::job::{self, Endpoint, Job};
 use crate::model::Timestamp;
 use crate::report::{Ceilings, Summary, plan_text, summary_text};
 use crate::rules::Rule;
-use crate::telemetry::{
-    Event, Exporter, GatewaySettings, Metrics, OutputSettings, Outputs, Part, PasswordSource, RuleLabel,
-};
+use crate::telemetry::{Event, GatewaySettings, Metrics, OutputSettings, Outputs, PasswordSource, RuleLabel};
+
+use crate::telemetry::live::{Board, Ended};
 
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, lock_client, state_root};
 use super::progress::Progress;
-use super::{confirm, now, print, print_json, signals};
+use super::{confirm, listener, now, print, print_json, signals};
+
+/// How long the end waits for those who look at the live page to be told of it.
+const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn plan(common: &Common, plan: Plan) -> Result<Ending, Ending> {
     let job = load(&plan.job)?;
@@ -54,10 +58,11 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     if let Some(at) = StateDir::existing(&state_dir).last_success() {
         metrics.emit(&Event::SucceededBefore(at));
     }
-    let _exporter = listen(&job, &metrics).await;
+    let board = listener::board(&job, &command)?;
+    let exporter = listener::listen(&job, &metrics, &board).await;
     let outputs = Outputs::start(output_settings(&job.metrics), &metrics);
     let mut told = Told::default();
-    let ended = work(common, job, command, (&state_dir, &metrics), &mut told).await;
+    let ended = work(common, job, command, (&state_dir, &metrics, &board), &mut told).await;
     let (Ok(ending) | Err(ending)) = &ended;
     metrics.emit(&Event::RunEnded {
         exit_code: ending.exit_code(),
@@ -65,6 +70,10 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         at: told.at.unwrap_or_else(now),
         is_success: *ending == Ending::Done && !planning,
     });
+    board.ended(Ended { word: ending.word(), exit_code: ending.exit_code(), message: ending.message() });
+    if exporter.is_some() {
+        board.told(LAST_WORD_PATIENCE).await;
+    }
     outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;
     ended
 }
@@ -85,14 +94,15 @@ async fn work(
     common: &Common,
     job: Job,
     command: engine::Command,
-    (state_dir, metrics): (&Path, &Arc<Metrics>),
+    (state_dir, metrics, board): (&Path, &Arc<Metrics>, &Arc<Board>),
     told: &mut Told,
 ) -> Result<Ending, Ending> {
     let planning = matches!(command, engine::Command::Plan { .. });
     let stop = Arc::new(Stop::default());
     let signals = signals::watch(Arc::clone(&stop))?;
     let transfers = transfer_rules(&job);
-    let progress = Progress::show(common.progress, Arc::clone(metrics), !transfers.is_empty());
+    let progress =
+        Progress::show(common.progress, Arc::clone(metrics), Arc::clone(board), !transfers.is_empty());
     let confirm = if planning { None } else { confirm::question(common, &job, progress.hider())? };
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
@@ -109,6 +119,7 @@ async fn work(
         command,
         stop,
         metrics: Arc::clone(metrics),
+        board: Arc::clone(board),
         confirm,
     };
     let SessionReport { ending, at, files, lock } = engine::execute(session).await;
@@ -161,21 +172,6 @@ fn ceilings(job: &Job) -> Ceilings {
         versions_per_second: job.limits.versions_per_second,
         requests_per_second: job.limits.requests_per_second,
         bytes_per_second: job.limits.bytes_per_second,
-    }
-}
-
-/// A listener that cannot be had is no reason not to sweep.
-async fn listen(job: &Job, metrics: &Arc<Metrics>) -> Option<Exporter> {
-    match Exporter::start(job.metrics.listen?, Arc::clone(metrics)).await {
-        Ok(exporter) => {
-            tracing::info!("metrics on http://{}/metrics", exporter.address());
-            Some(exporter)
-        }
-        Err(error) => {
-            let text = format!("no metrics listener: {error}");
-            metrics.emit(&Event::Trouble { part: Part::Listener, is_first: true, text: &text });
-            None
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod confirm;
 #[cfg(feature = "sandbox")]
 mod embedded;
 mod execute;
+mod listener;
 mod progress;
 #[cfg(feature = "sandbox")]
 mod serve;

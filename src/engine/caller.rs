@@ -154,9 +154,10 @@ impl Caller {
         locked(&self.ranges).next_end(now).map(|until| until - now)
     }
 
-    /// How long no attempt has succeeded.
+    /// How long no attempt has succeeded, pauses left out.
     pub(super) fn silent_for(&self) -> Duration {
-        locked(&self.last_success).elapsed()
+        let silent_for = locked(&self.last_success).elapsed();
+        self.pace.reins().loose_for().map_or(silent_for, |loose_for| silent_for.min(loose_for))
     }
 
     /// Sends `attempt` until it succeeds or another try is not this layer's to make. Every attempt
@@ -164,7 +165,8 @@ impl Caller {
     /// Expired credentials are refreshed, and a clock that is off is corrected, once per call.
     ///
     /// Once `stop` says that no new work is wanted, no attempt is begun any more: `None` where none
-    /// was made, the error of the last one otherwise.
+    /// was made, the error of the last one otherwise. So it is where the ceiling was lowered below what
+    /// the request names.
     pub(super) async fn call<T, F, Fut>(
         &self,
         operation: Operation,
@@ -242,7 +244,9 @@ impl Caller {
         self.call_other(Operation::HeadObject, stop, || async {
             match self.client.head_version(ask).await {
                 Err(error) if error.is_wordless() => {
-                    let ticket = self.pace.pay(Load::Other).await;
+                    let Some(ticket) = self.pace.pay(Load::Other, Data::Nothing).await else {
+                        return Err(error);
+                    };
                     let error = self.client.explain_head(ask, error).await;
                     ticket.close(reply_of(&error));
                     Err(error)
@@ -289,15 +293,14 @@ impl Caller {
             let may_leave = async {
                 tokio::time::sleep(wait).await;
                 self.wait_for_room(load).await;
-                // Before the gate, where a waiting one would hold a place.
-                self.pace.pay_data(data).await;
-                self.pace.pay(load).await
+                self.pace.pay(load, data).await
             };
             let ticket = tokio::select! {
                 biased;
                 () = stopped(stop) => return last.map_or(Ok(None), Err),
                 ticket = may_leave => ticket,
             };
+            let Some(ticket) = ticket else { return last.map_or(Ok(None), Err) };
             let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,

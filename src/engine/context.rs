@@ -12,6 +12,7 @@ use crate::job::Job;
 use crate::model::Timestamp;
 use crate::rules::Rules;
 use crate::s3::S3Error;
+use crate::telemetry::live::{Board, Phase};
 use crate::telemetry::{Event, RunState};
 
 use super::Ending;
@@ -19,6 +20,7 @@ use super::breaker::{Breaker, Tripped};
 use super::budget::{Budget, Listing};
 use super::caller::Caller;
 use super::errors;
+use super::live::Monitor;
 use super::mover::Mover;
 use super::page::Orders;
 use super::stop::Stop;
@@ -60,6 +62,14 @@ pub(super) struct Context {
     pub(super) planners_paused: AtomicU64,
     /// Nothing that is planned can be handed out, nothing is in hand, and nothing will be due later.
     pub(super) starved: AtomicBool,
+    /// Whether what is planned is carried out.
+    pub(super) executes: bool,
+    /// When the budget's deadline is.
+    pub(super) deadline: Option<Timestamp>,
+    /// What the run shows to those who look.
+    pub(super) board: Arc<Board>,
+    /// What is remembered for the live page, where one is wanted.
+    pub(super) monitor: Option<Monitor>,
     /// Bumped whenever a page or a settlement is committed, or listing ends.
     pub(super) moved: watch::Sender<u64>,
 }
@@ -78,6 +88,16 @@ impl Context {
     /// Tells what the process does from now on.
     pub(super) fn tell(&self, state: RunState) {
         self.caller.metrics.emit(&Event::StateChanged(state));
+        self.board.enter(match state {
+            RunState::Planning => Phase::Planning,
+            RunState::Confirming => Phase::Confirming,
+            RunState::Running => Phase::Running,
+            RunState::Stopping => {
+                Phase::Stopping(self.stop.ending().map(|ending| ending.message()).unwrap_or_default())
+            }
+            // Told by those who begin and end it.
+            RunState::Starting | RunState::Ended => return,
+        });
     }
 
     /// Tells those who wait that something was committed.

@@ -48,7 +48,8 @@ pub(super) async fn watch(ctx: Arc<Context>, mut room: watch::Receiver<Room>, ca
         }
         was_low = now == Room::Low;
         let left = ctx.pending.load(Ordering::Acquire);
-        if left != pending || ctx.caller.metrics.progress().in_flight > 0 {
+        let is_held = ctx.caller.pace.reins().is_paused();
+        if left != pending || is_held || ctx.caller.metrics.progress().in_flight > 0 {
             (pending, moved_at) = (left, Instant::now());
         }
         if let Some(text) = reason(now, carries_out, left, moved_at.elapsed()) {

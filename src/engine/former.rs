@@ -55,14 +55,19 @@ impl Told<'_> {
     }
 }
 
-/// Tells the bounds of the job to the metrics.
+/// The ceilings that the job sets.
 #[expect(clippy::cast_precision_loss, reason = "figures for people and graphs")]
-pub(super) fn tell_limits(metrics: &Metrics, job: &Job, budget: &Budget) {
-    metrics.emit(&Event::CeilingsSet(Ceilings {
+pub(super) fn ceilings(job: &Job) -> Ceilings {
+    Ceilings {
         versions_per_second: job.limits.versions_per_second.map(f64::from),
         requests_per_second: job.limits.requests_per_second.map(f64::from),
         bytes_per_second: job.limits.bytes_per_second.map(|bytes| bytes as f64),
-    }));
+    }
+}
+
+/// Tells the bounds of the job to the metrics.
+pub(super) fn tell_limits(metrics: &Metrics, job: &Job, budget: &Budget) {
+    metrics.emit(&Event::CeilingsSet(ceilings(job)));
     let (versions, bytes) = budget.left();
     metrics.emit(&Event::BudgetLeft { versions, bytes });
 }

@@ -17,6 +17,7 @@ mod errors;
 mod fold_code;
 mod former;
 mod lease;
+mod live;
 mod mover;
 mod overlap;
 mod page;

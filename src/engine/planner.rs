@@ -80,6 +80,11 @@ impl Listing {
         locked(&self.ranges).live() == 0
     }
 
+    /// Ranges that are not done.
+    pub(super) fn live(&self) -> usize {
+        locked(&self.ranges).live()
+    }
+
     /// `None` where the range is done.
     async fn lock(&self, range: i64) -> Option<OwnedMutexGuard<()>> {
         let lock = locked(&self.locks).get(&range).cloned()?;
@@ -264,6 +269,9 @@ async fn divide(ctx: &Context, listing: &Listing, probe: &Probe) -> Option<Optio
     ctx.caller.metrics.emit(&Event::RangeSplit { range: victim, new: new.id });
     listing.handed_over(ctx, &handed, &seen);
     drop((victim_lock, new_lock));
+    if let Some(monitor) = &ctx.monitor {
+        monitor.split(victim, new.id, &probe.at);
+    }
     listing.bump(ctx);
     handed.committed(ctx, receipt.committed().await).then_some(Some(range))
 }
@@ -369,6 +377,9 @@ impl Handed {
             at: ctx.now(),
             counts: &self.counts,
         });
+        if let Some(monitor) = &ctx.monitor {
+            monitor.page(self.id, &self.counts, self.cursor.as_ref(), self.done);
+        }
         ctx.bump();
         true
     }

@@ -16,6 +16,7 @@ use crate::model::{Class, Key, Timestamp, VersioningStatus};
 use crate::rules::{KeyOrders, Policy, Rules};
 use crate::s3::Operation;
 use crate::telemetry::RunState as Doing;
+use crate::telemetry::live::Board;
 
 use super::breaker::{Breaker, FailureLimit};
 use super::budget::{Budget, Limits, Load};
@@ -23,6 +24,7 @@ use super::caller::Caller;
 use super::context::{Context, PENDING_HIGH_WATER};
 use super::errors::ending_of_checkpoint;
 use super::former::{self, Told};
+use super::live::{self, Monitor};
 use super::mover::Mover;
 use super::page::Orders;
 use super::planner::{self, Listing};
@@ -51,6 +53,7 @@ pub(super) struct Setup {
     pub(super) list: bool,
     pub(super) execute: bool,
     pub(super) confirm: Option<Confirm>,
+    pub(super) board: Arc<Board>,
 }
 
 /// A budget window: budgets and the deadline count from its start. It outlives crashes and
@@ -71,7 +74,9 @@ pub(super) async fn run(setup: Setup) -> (Ending, Timestamp) {
     };
     match prepare(setup).await {
         Ok((ctx, parts)) => {
+            let listing = Arc::clone(&parts.listing);
             let ending = supervise(&ctx, parts).await;
+            live::show_last(&ctx, &listing).await;
             (ending, ctx.now())
         }
         Err(error) => (ending_of_checkpoint(&error), client_now),
@@ -89,7 +94,7 @@ struct Parts {
 }
 
 async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError> {
-    let Setup { job, caller, mover, checkpoint, file, stop, facts, list, execute, confirm } = setup;
+    let Setup { job, caller, mover, checkpoint, file, stop, facts, list, execute, confirm, board } = setup;
     let totals = checkpoint.totals().await?;
     let mut ranges = checkpoint.ranges().await?;
     if ranges.is_empty() {
@@ -127,6 +132,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         ListingMode::Auto => (KeyOrders::BYTES, listers > 1),
         ListingMode::Sequential => (KeyOrders::EITHER, false),
     };
+    let monitor = board.has_page().then(|| Monitor::new(&ranges, file.clone()));
     let listing = Arc::new(Listing::new(ranges, if may_divide { listers } else { 1 }, execute));
     let list = list && !listing.is_done();
     let ctx = Arc::new(Context {
@@ -147,6 +153,10 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         in_vain: AtomicU32::new(0),
         planners_paused: AtomicU64::new(0),
         starved: AtomicBool::new(false),
+        executes: execute,
+        deadline,
+        board,
+        monitor,
         moved: watch::Sender::new(0),
         job,
     });
@@ -222,7 +232,10 @@ async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     listing.bump(ctx);
     let asks = confirm.is_some();
     ctx.tell(if execute && !asks { Doing::Running } else { Doing::Planning });
+    live::lend_vitals(ctx, &listing);
     let mut watchers = JoinSet::new();
+    watchers.spawn(live::show(Arc::clone(ctx), Arc::clone(&listing)));
+    watchers.spawn(live::obey(Arc::clone(ctx)));
     watchers.spawn(watch_stop(Arc::clone(ctx)));
     watchers.spawn(watch_status(Arc::clone(ctx), versioning));
     if let Some(room) = ctx.caller.room() {

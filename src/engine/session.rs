@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunLock, RunState,
+    Checkpoint, CheckpointError, DiskGuard, LockError, Mode, Room, RunFiles, RunHeader, RunLock, RunState,
     Snapshot, StateDir, Totals, host_name,
 };
 use crate::job::{Action, Audit, Job, Limits};
@@ -14,6 +16,7 @@ use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
 use crate::rules::Verdict;
 use crate::s3::{Client, Operation};
+use crate::telemetry::live::{Board, Phase};
 use crate::telemetry::{Event, Metrics};
 
 use super::caller::Caller;
@@ -72,6 +75,8 @@ pub struct Session {
     pub stop: Arc<Stop>,
     /// Where events are counted.
     pub metrics: Arc<Metrics>,
+    /// What the run shows to those who look.
+    pub board: Arc<Board>,
     /// `None` where no question is to be asked.
     pub confirm: Option<Confirm>,
 }
@@ -125,13 +130,25 @@ async fn attempt(
     reported: &mut Option<RunFiles>,
     held: &mut Option<RunLock>,
 ) -> Result<(Ending, Timestamp), Ending> {
-    let Session { job, client, destinations, lock, state_dir, command, ephemeral, stop, metrics, confirm } =
-        session;
+    let Session {
+        job,
+        client,
+        destinations,
+        lock,
+        state_dir,
+        command,
+        ephemeral,
+        stop,
+        metrics,
+        board,
+        confirm,
+    } = session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
     let local = dir.lock("starting", client.server_now()).map_err(|error| match error {
         LockError::Held { ref holder, .. } => overlap::locked(&dir, &error.to_string(), holder),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
+    board.enter(Phase::Starting("the bucket has not been looked at yet"));
     let local = held.insert(local);
     metrics.emit(&Event::LockTaken);
     let pace = Pace::new(&pace_of(&job.limits));
@@ -151,7 +168,7 @@ async fn attempt(
         Some(client) => hold(&job, client, &caller, &stop).await?,
         None => None,
     };
-    let begun = Begun { dir, job, caller, facts, sides, command, ephemeral, stop, confirm };
+    let begun = Begun { dir, job, caller, facts, sides, command, ephemeral, stop, board, confirm };
     let ended = begun.carry_out(local, lease.as_ref(), reported).await;
     if let Some(lease) = lease {
         lease.release().await;
@@ -186,6 +203,7 @@ struct Begun {
     command: Command,
     ephemeral: bool,
     stop: Arc<Stop>,
+    board: Arc<Board>,
     confirm: Option<Confirm>,
 }
 
@@ -197,7 +215,8 @@ impl Begun {
         lease: Option<&Lease>,
         reported: &mut Option<RunFiles>,
     ) -> Result<(Ending, Timestamp), Ending> {
-        let Self { dir, job, caller, facts, sides, command, ephemeral, stop, confirm } = self;
+        let Self { dir, job, caller, facts, sides, command, ephemeral, stop, board, confirm } = self;
+        board.enter(Phase::Starting("the checkpoint is not open yet"));
         let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
         *reported = Some(files.clone());
         local.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
@@ -212,11 +231,7 @@ impl Begun {
         if let Some(ending) = moved(&resumed_under, &facts) {
             return Ok(close(checkpoint, ending, facts.now, planning).await);
         }
-        let room = match DiskGuard::lay(dir.path()) {
-            Ok(guard) => checkpoint.guard_disk(guard).await,
-            Err(error) => Err(error),
-        };
-        let room = match room {
+        let room = match guarded(&checkpoint, &dir).await {
             Ok(room) => room,
             // Nothing was sent: there must be room for what is in flight before something is.
             Err(error) => {
@@ -235,6 +250,7 @@ impl Begun {
             list: !matches!(command, Command::Apply { .. }),
             execute: !planning,
             confirm,
+            board,
         };
         let (ending, at) = run::run(setup).await;
         let ended = close(checkpoint, ending, at, planning).await;
@@ -243,6 +259,11 @@ impl Begun {
         }
         Ok(ended)
     }
+}
+
+/// Keeps room on the disk for what is in flight.
+async fn guarded(checkpoint: &Checkpoint, dir: &StateDir) -> Result<watch::Receiver<Room>, CheckpointError> {
+    checkpoint.guard_disk(DiskGuard::lay(dir.path())?).await
 }
 
 /// What is left to do in the state directory after a run.

@@ -17,6 +17,7 @@ use crate::telemetry::{BatchCounts, Event, OutcomeRun};
 use super::budget::Load as Reserved;
 use super::context::{Context, locked};
 use super::dispatcher::Work;
+use super::live::Monitor;
 use super::mover;
 use super::settle::{Patience, Sent, Settled, settle};
 use super::stop::Level;
@@ -57,8 +58,9 @@ async fn process(ctx: &Arc<Context>, work: Work) {
         give_up_after: ctx.job.retry.give_up_after,
         rest: ctx.caller.reserve(batch.range, sent.iter().filter(|sent| sent.is_throttled()).count()),
     };
+    let batch_range = batch.range;
     let settled = settle(batch, sent, patience, &mut || ctx.caller.chance());
-    commit(ctx, id, settled).await;
+    commit(ctx, id, batch_range, settled).await;
 }
 
 /// Requests still to be made for one batch: indices of its items.
@@ -287,7 +289,7 @@ fn note(sent: &mut [Sent], of: &[usize], what: &Sent) {
 
 /// Commits a settlement, then tells everybody. What was moved becomes batches of deletions, which keep
 /// their part of the reservation.
-pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
+pub(super) async fn commit(ctx: &Context, batch: i64, range: i64, settled: Settled) {
     let Settled { mut settlement, done, open, throttled } = settled;
     let (latest, elders) = moved_loads(&settlement.moved);
     if !settlement.records.is_empty() || settlement.maybe_sent > 0 {
@@ -295,6 +297,9 @@ pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     }
     let counts = counts_of(&settlement, &ctx.rules, throttled);
     let (count, at) = (settlement.records.len() as u64, settlement.at);
+    let shown = ctx.monitor.as_ref().map(|monitor| {
+        (monitor, Monitor::failures_of(&settlement.records, &ctx.checkpoint.header().rule_names))
+    });
     // Before the commit: from then on the rest of the batch may be handed out again, and this
     // reservation would be taken for one of the rest.
     locked(&ctx.budget).settle(batch, done, open.and(latest).and(elders));
@@ -316,6 +321,9 @@ pub(super) async fn commit(ctx: &Context, batch: i64, settled: Settled) {
     }
     drop(handing_over);
     ctx.pending.fetch_sub(count, Ordering::AcqRel);
+    if let Some((monitor, failed)) = shown {
+        monitor.settled(range, count, failed);
+    }
     ctx.caller.metrics.emit(&Event::BatchSettled { batch, at, counts: &counts });
     let (versions, bytes) = locked(&ctx.budget).left();
     ctx.caller.metrics.emit(&Event::BudgetLeft { versions, bytes });

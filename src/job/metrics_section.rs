@@ -16,7 +16,7 @@ const GATEWAY: &str = "a URL such as http://pushgateway:9091";
 impl Reader<'_> {
     pub(super) fn metrics(&mut self, field: &Field<'_>) -> Option<Metrics> {
         const LISTEN: &str = "an address and a port such as 127.0.0.1:9464";
-        let section = self.section(field, &["listen", "textfile", "pushgateway"])?;
+        let section = self.section(field, &["listen", "textfile", "pushgateway", "live"])?;
         let listen = section.get("listen").and_then(|field| {
             let address = self.text(&field, LISTEN)?.parse().ok();
             if address.is_none() {
@@ -24,8 +24,9 @@ impl Reader<'_> {
             }
             address
         });
+        let live = self.live(&section, listen);
         let pushgateway = section.get("pushgateway").and_then(|field| self.pushgateway(&field));
-        Some(Metrics { listen, textfile: self.opt_path(&section, "textfile"), pushgateway })
+        Some(Metrics { listen, textfile: self.opt_path(&section, "textfile"), pushgateway, live })
     }
 
     /// A URL, or a mapping with everything.

@@ -7,6 +7,7 @@
 mod compile;
 mod fingerprint;
 mod lint;
+mod live_section;
 mod lock_section;
 mod metrics_section;
 mod problem;
@@ -27,8 +28,9 @@ pub use fingerprint::{Fingerprint, differences};
 pub use lint::may_select_markers;
 pub use problem::{Problem, Problems};
 pub use spec::{
-    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, LockSpec,
-    Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures, Transfer,
+    Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, LivePage,
+    LockSpec, Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures,
+    Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.

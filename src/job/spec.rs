@@ -305,6 +305,17 @@ pub struct Metrics {
     pub textfile: Option<PathBuf>,
     /// Pushgateway to push to.
     pub pushgateway: Option<Pushgateway>,
+    /// Whether the HTTP server shows a page for people, and to whom it listens.
+    pub live: Option<LivePage>,
+}
+
+/// The page that shows a run while it goes on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LivePage {
+    /// Where the token is that allows to steer the run; without one the page only shows.
+    pub token: Option<Secret>,
+    /// Names beside `localhost` by which the page may be asked for.
+    pub hosts: Vec<String>,
 }
 
 /// A Pushgateway.

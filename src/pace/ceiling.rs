@@ -46,6 +46,14 @@ impl Ceiling {
         Self::with_clock(per_second, DefaultClock::default())
     }
 
+    /// As [`Ceiling::new`], with nothing to grant at once.
+    pub(super) fn empty(per_second: u32) -> Self {
+        let ceiling = Self::new(per_second);
+        // A fresh bucket holds exactly this, so it cannot be refused.
+        let _drained = ceiling.try_pay(ceiling.grant_max());
+        ceiling
+    }
+
     /// Waits for `n` tokens, in the order of the calls. More than [`Ceiling::grant_max`] are drawn
     /// in several steps.
     pub async fn pay(&self, n: u32) {

@@ -6,7 +6,9 @@ mod adaptive;
 mod ceiling;
 mod gate;
 mod listing;
+mod lowerable;
 mod ranges;
+mod reins;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +17,10 @@ pub use adaptive::{Adaptive, Answer, Ask};
 pub use ceiling::Ceiling;
 pub use listing::{Listing, Refused};
 pub use ranges::Ranges;
+pub use reins::Reins;
 
 use gate::Gate;
+use lowerable::{Lowerable, Paid};
 
 /// Longest wait that one Retry-After puts on everybody: a single proxy that names a day must not stop a
 /// run. What was refused waits for as long as it was told.
@@ -93,13 +97,14 @@ pub enum Reply {
 /// Ceilings and controllers, shared by all workers and listers. The default has none of them.
 #[derive(Debug, Default)]
 pub struct Pace {
-    versions: Option<Arc<Ceiling>>,
+    versions: Arc<Lowerable>,
     requests: Option<Arc<Ceiling>>,
     /// In KiB, as the next.
     bytes_read: Option<Arc<Ceiling>>,
     bytes_written: Option<Arc<Ceiling>>,
     writes: Option<Gate<Adaptive>>,
     listings: Option<Gate<Listing>>,
+    reins: Arc<Reins>,
 }
 
 impl Pace {
@@ -109,7 +114,7 @@ impl Pace {
         let kib =
             settings.bytes_per_second.map(|bytes| u32::try_from((bytes >> 10).max(1)).unwrap_or(u32::MAX));
         Self {
-            versions: ceiling(settings.versions_per_second),
+            versions: Arc::new(Lowerable::new(settings.versions_per_second)),
             requests: ceiling(settings.requests_per_second),
             bytes_read: ceiling(kib),
             bytes_written: ceiling(kib),
@@ -122,10 +127,11 @@ impl Pace {
     #[must_use]
     pub fn beside(&self, settings: &PaceSettings) -> Self {
         Self {
-            versions: self.versions.clone(),
+            versions: Arc::clone(&self.versions),
             requests: self.requests.clone(),
             bytes_read: self.bytes_read.clone(),
             bytes_written: self.bytes_written.clone(),
+            reins: Arc::clone(&self.reins),
             ..Self::finding(settings)
         }
     }
@@ -139,7 +145,7 @@ impl Pace {
     }
 
     /// Waits until the data of one attempt may be read or written.
-    pub async fn pay_data(&self, data: Data) {
+    async fn pay_data(&self, data: Data) {
         let (ceiling, bytes) = match data {
             Data::Nothing => return,
             Data::Read(bytes) => (&self.bytes_read, bytes),
@@ -153,7 +159,7 @@ impl Pace {
     /// How many versions one request may name now, so that the ceiling can grant it at once and
     /// little of it is refused where the server's limit is met. At least one.
     pub fn versions_per_request_max(&self) -> usize {
-        let ceiling = self.versions.as_ref().map_or(usize::MAX, |ceiling| ceiling.grant_max() as usize);
+        let ceiling = self.versions.grant_max() as usize;
         let wanted = self.writes.as_ref().map_or(usize::MAX, |gate| gate.lock().keys_per_request());
         ceiling.min(wanted).max(1)
     }
@@ -169,8 +175,39 @@ impl Pace {
         self.writes.as_ref().map_or(usize::MAX, |gate| gate.lock().in_flight_limit() as usize)
     }
 
-    /// Waits until a request may leave. What it returns must be told what came of the request.
-    pub async fn pay(&self, load: Load) -> Ticket<'_> {
+    /// What an operator may do while the run goes on.
+    pub fn reins(&self) -> &Arc<Reins> {
+        &self.reins
+    }
+
+    /// From now on at most so many versions a second, and never more than the user set; `None` puts that
+    /// back. Returns what holds.
+    pub fn lower_versions(&self, per_second: Option<u32>) -> Option<u32> {
+        self.versions.lower(per_second)
+    }
+
+    /// The ceiling of versions a second that holds now, and the one that the user set.
+    pub fn versions_ceiling(&self) -> (Option<u32>, Option<u32>) {
+        (self.versions.per_second(), self.versions.own())
+    }
+
+    /// Waits until a request may leave. What it returns must be told what came of the request. `None`
+    /// where the request names more versions than a ceiling that was lowered meanwhile grants at once.
+    pub async fn pay(&self, load: Load, data: Data) -> Option<Ticket<'_>> {
+        loop {
+            self.reins.loose().await;
+            // Before the gate, where a waiting one would hold a place.
+            self.pay_data(data).await;
+            let ticket = self.pay_once(load).await?;
+            // What was paid for when a pause began is paid again after it: all that waited would leave
+            // together at its end.
+            if !self.reins.is_paused() {
+                return Some(ticket);
+            }
+        }
+    }
+
+    async fn pay_once(&self, load: Load) -> Option<Ticket<'_>> {
         let mut ticket = Ticket { pace: self, load, sent: Duration::ZERO, before: 0, is_open: false };
         let versions = match load {
             Load::Write { versions, .. } => versions,
@@ -192,11 +229,13 @@ impl Pace {
         if let Some(ceiling) = &self.requests {
             ceiling.pay(1).await;
         }
-        if let Some(ceiling) = self.versions.as_ref().filter(|_| versions > 0) {
-            ceiling.pay(u32::try_from(versions).unwrap_or(u32::MAX)).await;
+        if versions > 0
+            && self.versions.pay(u32::try_from(versions).unwrap_or(u32::MAX)).await == Paid::TooMuch
+        {
+            return None;
         }
         ticket.sent = self.now(load);
-        ticket
+        Some(ticket)
     }
 
     /// Versions a second that writes may name now; `None` where nothing but the ceilings holds them.

@@ -1,24 +1,47 @@
-//! `/metrics` and `/healthz` over HTTP for Prometheus.
+//! The HTTP listener of a run: metrics for Prometheus, probes, and the live page.
+//!
+//! Whoever asks may be slow, greedy or hostile: heads, bodies, writes and connections are bounded, and
+//! nothing here waits for the run, nor the run for it.
+
+mod patient;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::live::{self, Board};
 use super::{Format, Metrics};
+use patient::Patient;
 
-/// Connections served at the same time; a scraper needs one.
+/// Connections served at the same time: a scraper, probes, and the pages that may be open.
 const CONNECTIONS_MAX: usize = 32;
+/// How long a request's head may take, and how long a connection may rest between two requests.
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest head, the token and a browser's headers included.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+/// How long a client may refuse to take what it asked for.
+const WRITE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is answered from.
+struct Sources {
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
+}
 
 /// A listener that answers until it is dropped.
 #[derive(Debug)]
@@ -33,13 +56,13 @@ impl Exporter {
     ///
     /// # Errors
     /// Those of binding, with the address named.
-    pub async fn start(address: SocketAddr, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub async fn start(address: SocketAddr, metrics: Arc<Metrics>, board: Arc<Board>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         let address = listener.local_addr()?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, metrics));
+        tasks.spawn(accept(listener, Arc::new(Sources { metrics, board })));
         Ok(Self { address, _tasks: tasks })
     }
 
@@ -49,90 +72,82 @@ impl Exporter {
     }
 }
 
-async fn accept(listener: TcpListener, metrics: Arc<Metrics>) {
+async fn accept(listener: TcpListener, sources: Arc<Sources>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= CONNECTIONS_MAX {
             connections.join_next().await;
         }
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, say: the scrape is lost, the run goes on.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let metrics = Arc::clone(&metrics);
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &metrics);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            // A scraper that hangs up early is its own business.
-            let _ended = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
+        connections.spawn(serve(stream, peer, Arc::clone(&sources)));
         while connections.try_join_next().is_some() {}
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => {
+async fn serve(stream: TcpStream, peer: SocketAddr, sources: Arc<Sources>) {
+    let service = service_fn(move |request| {
+        let sources = Arc::clone(&sources);
+        async move { Ok::<_, Infallible>(answer(request, &sources, peer).await) }
+    });
+    // A client that hangs up early is its own business.
+    let _ended = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service)
+        .await;
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// What there is, for those who ask for something else.
+fn directory(sources: &Sources) -> String {
+    let live = if sources.board.has_page() { ", /live" } else { "" };
+    format!("there is /metrics, /healthz, /readyz{live}\n")
+}
+
+async fn answer(request: Request<Incoming>, sources: &Sources, peer: SocketAddr) -> Answer {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    let path = request.uri().path();
+    if live::PATHS.contains(&path) {
+        return match live::answer(request, &sources.board, peer).await {
+            Some(answer) => answer,
+            None => whole(StatusCode::NOT_FOUND, TEXT, directory(sources)),
+        };
+    }
+    let (status, kind, body) = match path {
+        "/metrics" | "/healthz" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+            let mut answer = whole(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET and HEAD only\n".into());
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        "/metrics" => {
             let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
             let format = Format::negotiate(accept);
-            (StatusCode::OK, format.content_type(), metrics.render(format))
+            (StatusCode::OK, format.content_type(), sources.metrics.render(format))
         }
-        (&Method::GET, "/healthz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        (&Method::GET, _) => (StatusCode::NOT_FOUND, "text/plain", "try /metrics or /healthz\n".to_owned()),
-        _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned()),
+        "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" => match sources.board.obstacle() {
+            None => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+            Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{obstacle}\n")),
+        },
+        _ => (StatusCode::NOT_FOUND, TEXT, directory(sources)),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response
+    whole(status, kind, body)
+}
+
+fn whole(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    use super::*;
-    use crate::model::Timestamp;
-    use crate::telemetry::{Event, PageCounts};
-
-    async fn get(address: SocketAddr, target: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    }
-
-    #[tokio::test]
-    async fn serves_the_catalogue_and_nothing_else() {
-        let metrics = Arc::new(Metrics::new("nightly", &[], Timestamp::default()).unwrap());
-        let counts = PageCounts { listed: 3, ..PageCounts::default() };
-        metrics.emit(&Event::PageCommitted { range: 1, at: Timestamp::default(), counts: &counts });
-        let exporter = Exporter::start("127.0.0.1:0".parse().unwrap(), metrics).await.unwrap();
-        let text = get(exporter.address(), "/metrics").await;
-        assert!(
-            text.starts_with("HTTP/1.1 200")
-                && text.contains("s3sweep_listed_versions_total{sweep_job=\"nightly\"} 3")
-        );
-        assert!(get(exporter.address(), "/healthz").await.ends_with("ok\n"));
-        assert!(get(exporter.address(), "/").await.starts_with("HTTP/1.1 404"));
-    }
-
-    #[tokio::test]
-    async fn a_taken_port_is_named() {
-        let metrics = Arc::new(Metrics::new("a", &[], Timestamp::default()).unwrap());
-        let first = Exporter::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&metrics)).await.unwrap();
-        let second = Exporter::start(first.address(), metrics).await.unwrap_err();
-        assert!(second.to_string().contains(&first.address().to_string()));
-    }
-}
+mod tests;

@@ -116,6 +116,8 @@ pub struct Progress {
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Versions that the server put off for its rate.
+    pub throttled: u64,
     /// Versions named by requests that wait for their answer.
     pub in_flight: u64,
 }
@@ -425,8 +427,24 @@ impl Metrics {
             freed_bytes: self.freed_bytes.get(),
             copied: self.copied_versions.get(),
             copied_bytes: self.copied_bytes.get(),
+            throttled: self.throttled_versions.get(),
             in_flight: self.in_flight.versions.load(Ordering::Relaxed),
         }
+    }
+
+    /// Sums of a counter family over all its labels but one; one sum where `label` is none of its labels.
+    pub fn sums_by(&self, family: &str, label: &str) -> Vec<(String, u64)> {
+        let mut sums = std::collections::BTreeMap::<String, u64>::new();
+        for family in self.registry.gather().iter().filter(|found| found.name() == family) {
+            for metric in family.get_metric() {
+                let of = metric.get_label().iter().find(|pair| pair.name() == label);
+                let name = of.map(|pair| pair.value().to_owned()).unwrap_or_default();
+                #[expect(clippy::cast_sign_loss, reason = "counters do not fall below zero")]
+                let value = metric.get_counter().get_value() as u64;
+                *sums.entry(name).or_default() += value;
+            }
+        }
+        sums.into_iter().collect()
     }
 
     /// All series, for who scrapes this process.

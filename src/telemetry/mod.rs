@@ -5,6 +5,7 @@ mod catalogue;
 mod events;
 mod exporter;
 mod exposition;
+pub mod live;
 mod logging;
 mod metrics;
 mod outputs;

@@ -38,8 +38,9 @@ pub(super) async fn commit(
             }
         }
     }
+    let range = batch.range;
     let settled = settle(batch, removes_source, ends, patience, next);
-    worker::commit(ctx, batch.id, settled).await;
+    worker::commit(ctx, batch.id, range, settled).await;
 }
 
 /// When the chains that did not come to an end have their next turn.

@@ -1,0 +1,219 @@
+//! A run that somebody steers from the live page.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use common::{Running, World, plain, wait_until};
+use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation};
+use serde_json::Value;
+
+const TOKEN: &str = "a-token-for-the-live-page";
+const EVERYTHING: &str =
+    "rules: [{ name: all, match: { state: any }, action: delete }]\nallow_promotion: true\n";
+
+/// A bucket of so many keys with two versions each, on a server that takes its time.
+fn world(keys: u64) -> World {
+    let latency =
+        |operation, fixed_ms| Latency { operation: Some(operation), fixed_ms, ..Latency::default() };
+    let faults = Faults {
+        latency: vec![latency(Operation::DeleteObjects, 20), latency(Operation::ListObjectVersions, 20)],
+        ..Faults::default()
+    };
+    let config = Config { seeds: vec![plain(keys, 2)], faults, keep_oplog: true, ..Config::default() };
+    World::with(config)
+}
+
+fn job(world: &World, limits: &str) -> PathBuf {
+    let token = world.dir.path().join("token");
+    std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+    let live =
+        format!("metrics: {{ listen: \"127.0.0.1:0\", live: {{ token_file: \"{}\" }} }}\n", token.display());
+    world.job(&format!("{EVERYTHING}limits: {limits}\n{live}"))
+}
+
+/// A run with the address of its listener.
+struct Steered {
+    run: Running,
+    address: String,
+}
+
+impl Steered {
+    fn start(world: &World, limits: &str) -> Self {
+        let run = world.start_run(&job(world, limits));
+        let mut address = None;
+        wait_until("the listener", || {
+            let said = run.stderr();
+            let found = said.lines().find_map(|line| line.split_once("live page on http://"));
+            address = found.and_then(|(_, rest)| rest.strip_suffix("/live")).map(str::to_owned);
+            address.is_some()
+        });
+        Self { run, address: address.unwrap() }
+    }
+
+    fn ask(&self, text: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn order(&self, body: &str) {
+        let answer = self.ask(&format!(
+            "POST /control HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let text = self.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let of = text.lines().filter(|line| line.split('{').next() == Some(name));
+        of.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Pauses, and waits for what was in flight.
+    fn pause(&self) {
+        self.order(r#"{"action":"pause"}"#);
+        wait_until("what was in flight", || self.metric("s3sweep_in_flight_requests") == 0.0);
+    }
+}
+
+/// Requests of any kind that the server got.
+fn requests(world: &World) -> u64 {
+    world.sandbox.counters().values().map(|count| count.requests).sum()
+}
+
+#[test]
+fn nothing_leaves_during_a_pause_and_all_of_it_after() {
+    let world = world(6_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 4000 }");
+    wait_until("the first deletions", || world.count() < 11_500);
+    steered.pause();
+    let (before, count) = (requests(&world), world.count());
+    assert!(count > 0, "it is not over yet");
+    let since = Instant::now();
+    wait_until("a pause of a second", || since.elapsed() > Duration::from_secs(1));
+    assert_eq!((requests(&world), world.count()), (before, count));
+    assert_eq!(steered.metric("s3sweep_paused"), 1.0);
+    steered.order(r#"{"action":"resume"}"#);
+    steered.run.wait().expect(0).says(&["an operator holds the run", "an operator lets the run go on"]);
+    assert_eq!(world.count(), 0);
+    // What waited for the end of the pause did not leave at once.
+    let at: Vec<i64> = deleted_at(&world);
+    assert!(most_in_a_second(&at) <= 4_400, "{}", most_in_a_second(&at));
+}
+
+#[test]
+fn a_paused_run_obeys_signals() {
+    let world = world(6_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 2000 }");
+    wait_until("the first deletions", || world.count() < 11_500);
+    steered.pause();
+    let before = world.requests(Operation::DeleteObjects);
+    steered.run.signal("INT");
+    let ended = steered.run.wait().expect(75);
+    assert!(ended.took < Duration::from_secs(60), "{:?}", ended.took);
+    assert_eq!(world.requests(Operation::DeleteObjects), before, "what was not begun is not begun any more");
+    let again = Steered::start(&world, "{ versions_per_second: 2000 }");
+    let events = events(&again);
+    again.run.wait().expect(0);
+    assert_eq!(world.count(), 0, "and the next run finishes it");
+    let (_, last) = events.join().unwrap();
+    assert_eq!(in_picture(&last), (12_000, 12_000), "the picture knows what the first run did");
+}
+
+/// When each deletion took place, in milliseconds.
+fn deleted_at(world: &World) -> Vec<i64> {
+    let log = world.sandbox.oplog();
+    log.iter().filter(|record| record.effect == Effect::Deleted).map(|record| record.at.as_millis()).collect()
+}
+
+/// The most deletions in any second.
+fn most_in_a_second(at: &[i64]) -> usize {
+    (0..at.len()).map(|from| at[from..].partition_point(|later| *later < at[from] + 1_000)).max().unwrap_or(0)
+}
+
+#[test]
+fn a_lowered_pace_holds_and_is_put_back() {
+    let world = world(8_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 5000, concurrency: 16 }");
+    wait_until("the first deletions", || world.count() < 15_500);
+    steered.order(r#"{"action":"pace","versions_per_second":300}"#);
+    assert_eq!(steered.metric("s3sweep_ceiling_versions_per_second"), 300.0);
+    // What had left before arrives within its latency.
+    wait_until("what was in flight", || steered.metric("s3sweep_in_flight_versions") <= 60.0);
+    let (lowered, since) = (deleted_at(&world).len(), Instant::now());
+    wait_until("three slow seconds", || since.elapsed() > Duration::from_secs(3));
+    let slow = deleted_at(&world)[lowered..].to_vec();
+    steered.order(r#"{"action":"pace","versions_per_second":1000000}"#);
+    assert_eq!(steered.metric("s3sweep_ceiling_versions_per_second"), 5_000.0, "never above the job's own");
+    steered.run.wait().expect(0);
+    assert_eq!(world.count(), 0);
+    assert!(slow.len() > 500, "it goes on slowly: {}", slow.len());
+    // A request may take a few milliseconds longer than the one before it.
+    assert!(most_in_a_second(&slow) <= 330, "{}", most_in_a_second(&slow));
+    let all = most_in_a_second(&deleted_at(&world));
+    assert!(all <= 5_500, "the job's own ceiling holds throughout: {all}");
+}
+
+/// Listens to a run until it ends: all that was told, and the last snapshot.
+fn events(steered: &Steered) -> JoinHandle<(String, Value)> {
+    let address = steered.address.clone();
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        let last = serde_json::from_str(last).unwrap();
+        (text, last)
+    })
+}
+
+/// Versions listed and settled in all ranges of a snapshot.
+fn in_picture(snapshot: &Value) -> (u64, u64) {
+    let ranges = snapshot["ranges"].as_array().unwrap();
+    let sum = |name: &str| ranges.iter().map(|range| range[name].as_u64().unwrap()).sum::<u64>();
+    (sum("listed"), sum("settled"))
+}
+
+#[test]
+fn a_page_is_told_how_the_run_ended() {
+    let world = world(1_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 2000 }");
+    let events = events(&steered);
+    steered.run.wait().expect(0);
+    let (text, last) = events.join().unwrap();
+    assert!(text.contains("event: snapshot") && text.contains("event: end"), "{text}");
+    assert_eq!(last["ending"]["word"], "done");
+    assert_eq!((&last["counts"]["done"], &last["counts"]["pending"]), (&2_000.into(), &0.into()));
+    assert_eq!(in_picture(&last), (2_000, 2_000), "the picture is complete");
+    assert!(last["ranges"].as_array().unwrap().iter().all(|range| range["state"] == "done"));
+    assert_eq!(last["rules"][0]["done"], 2_000);
+}
+
+#[test]
+fn a_token_that_cannot_be_had_ends_the_command() {
+    let world = world(10);
+    for (live, word) in [
+        ("{ token_env: NOT_THERE }", "NOT_THERE"),
+        ("{ token_file: /nonexistent/token }", "/nonexistent/token"),
+        ("{ token_env: PATH_LIKE }", "no token"),
+    ] {
+        let metrics = format!("metrics: {{ listen: \"127.0.0.1:0\", live: {live} }}\n");
+        let job = world.job(&format!("{EVERYTHING}{metrics}"));
+        let mut command = world.command(&["run", job.to_str().unwrap(), "--yes"]);
+        command.env("PATH_LIKE", "has spaces in it, and is long");
+        world.spawn(command).wait().expect(2).says(&[word]);
+    }
+    assert_eq!(world.count(), 20);
+}
