@@ -44,8 +44,12 @@ ENV = {
 
 # Queries that have no data in these runs, each with its reason.
 WITHOUT_DATA: dict[tuple[str, str], str] = {}
-# Queries that tell of nothing but 0 in these runs, each with its reason.
-ONLY_ZERO: dict[tuple[str, str], str] = {}
+# Queries that may tell of nothing but 0 in these runs, each with its reason.
+ONLY_ZERO = {
+    ("Waiting", "A"): "the listing waits when a million versions are planned and not settled",
+    ("Waiting", "B"): "nobody pauses these runs",
+    ("Rules", "F"): "versions are skipped where an elder one failed, which is chance",
+}
 
 # Four scrapes, as Grafana takes it.
 RATE_INTERVAL = "5s"
@@ -134,6 +138,7 @@ def servers(programs: Programs, binary: str, versions: int) -> tuple[str, str]:
             {"operation": "ListObjectVersions", "share": 0.02, "code": "SlowDown"},
             {"operation": "DeleteObjects", "share": 0.02, "code": "InternalError"},
         ],
+        "resets": [{"operation": "DeleteObjects", "share": 0.02, "when": "after_applying"}],
         "partition_limit": {
             "partitions": 4,
             "keys_per_second": versions / 150,
@@ -216,13 +221,13 @@ class Jobs:
     gateway: int
     ports: dict[str, int] = field(default_factory=dict)
 
-    def write(self, name: str, doc: dict) -> None:
+    def write(self, name: str, doc: dict, textfile: str = "") -> None:
         """JSON is YAML."""
         self.ports[name] = free_port()
         metrics = {
             "listen": f"127.0.0.1:{self.ports[name]}",
             "pushgateway": {"url": f"http://127.0.0.1:{self.gateway}", "interval": "1s"},
-            "textfile": str(self.programs.folder / f"{name}.prom"),
+            "textfile": str(self.programs.folder / (textfile or f"{name}.prom")),
         }
         doc = {"version": 1, "name": name, "metrics": metrics, **doc}
         (self.programs.folder / f"{name}.yaml").write_text(json.dumps(doc, indent=1))
@@ -270,6 +275,7 @@ def write_jobs(jobs: Jobs, source: str, destination: str, versions: int) -> None
             "rules": [old],
             "budget": {"max_versions": 300},
         },
+        textfile="missing/capped.prom",  # trouble that a run survives
     )
 
 
@@ -373,7 +379,6 @@ def check_panels(prom: Prometheus, seen: Seen) -> None:
     faults = [f"{place}: no data" for place in places - seen.data - set(WITHOUT_DATA)]
     faults += [f"{place}: nothing but 0" for place in (places & seen.data) - seen.more - set(ONLY_ZERO)]
     faults += [f"{place}: has more than is said of it" for place in seen.data & set(WITHOUT_DATA)]
-    faults += [f"{place}: has more than is said of it" for place in seen.more & set(ONLY_ZERO)]
     faults += [
         f"{place}: shows jobs that were not chosen"
         for place, target in queries().items()
@@ -440,7 +445,8 @@ def check_alerts(prom: Prometheus, jobs: Jobs) -> None:
     wait_for("the first night of capped", first.ended, 120)
     assert first.summary(78)["done"] == 300
     wait_for("the budget's alert", lambda: firing in prom.firing(), 30)
-    assert ("S3sweepVersionsFailed", "nightly") in prom.firing()
+    also = {("S3sweepVersionsFailed", "nightly"), ("S3sweepTelemetryTrouble", "capped")}
+    wait_for("the alerts about failures and trouble", lambda: also <= prom.firing(), 10)
     wait_for("the other nights of capped", lambda: night(jobs) != 78, 120)
     wait_for("the end of the budget's alert", lambda: firing not in prom.firing(), 30)
 
