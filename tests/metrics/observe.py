@@ -48,6 +48,7 @@ WITHOUT_DATA: dict[tuple[str, str], str] = {}
 ONLY_ZERO = {
     ("Waiting", "A"): "the listing waits when a million versions are planned and not settled",
     ("Waiting", "B"): "nobody pauses these runs",
+    ("Rules", "D"): "servers confirm the deletion of a version that is gone; copies find a source gone, by chance",
     ("Rules", "F"): "versions are skipped where an elder one failed, which is chance",
 }
 
@@ -141,14 +142,14 @@ def servers(programs: Programs, binary: str, versions: int) -> tuple[str, str]:
         "resets": [{"operation": "DeleteObjects", "share": 0.02, "when": "after_applying"}],
         "partition_limit": {
             "partitions": 4,
-            "keys_per_second": versions / 150,
-            "burst_keys": versions / 150,
+            "keys_per_second": versions / 300,
+            "burst_keys": versions / 600,
         },
     }
     seeds = [
         {"bucket": name, "seed": 3, "keys": keys, "versions_per_key": 4, "prefixes": ["data/"]}
         | {"size_bytes_min": 20_000, "size_bytes_max": 40_000}
-        for name, keys in (("originals", 150), ("capped", 200))
+        for name, keys in (("originals", 60), ("capped", 200))
     ]
     big = {"bucket": "big", "keys": versions // 4, "versions_per_key": 4, "marker_share": 0.1, "shape": "hive"}
     big |= {"seed": 7, "oldest_days": 365, "newest_days": 1, "size_bytes": 65536}
