@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -142,8 +143,8 @@ def servers(programs: Programs, binary: str, versions: int) -> tuple[str, str]:
         "resets": [{"operation": "DeleteObjects", "share": 0.02, "when": "after_applying"}],
         "partition_limit": {
             "partitions": 4,
-            "keys_per_second": versions / 300,
-            "burst_keys": versions / 600,
+            "keys_per_second": versions / 200,
+            "burst_keys": versions / 400,
         },
     }
     seeds = [
@@ -498,6 +499,8 @@ def main() -> int:
     parser.add_argument("--versions", type=int, default=1_000_000)
     parser.add_argument("--keep", action="store_true", help="keep logs and files, and say where")
     options = parser.parse_args()
+    # A CI that loses its patience must not leave the servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     programs = Programs(Path(tempfile.mkdtemp(prefix="s3sweep-observe-")))
     try:
         observe(programs, str(Path(options.binary).resolve()), options.versions)
