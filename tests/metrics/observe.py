@@ -143,8 +143,8 @@ def servers(programs: Programs, binary: str, versions: int) -> tuple[str, str]:
         "resets": [{"operation": "DeleteObjects", "share": 0.02, "when": "after_applying"}],
         "partition_limit": {
             "partitions": 4,
-            "keys_per_second": versions / 150,
-            "burst_keys": versions / 150,
+            "keys_per_second": versions / 300,
+            "burst_keys": versions / 600,
         },
     }
     seeds = [
