@@ -125,7 +125,7 @@ pub(super) fn is_held(path: &Path) -> io::Result<bool> {
 }
 
 /// The name of this machine, for people.
-fn host_name() -> String {
+pub fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())

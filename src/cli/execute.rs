@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{RunLock, StateDir};
+use crate::checkpoint::{RunFiles, RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
 use crate::job::{self, Endpoint, Job};
 use crate::model::Timestamp;
@@ -16,6 +16,7 @@ use crate::telemetry::{
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, state_root};
+use super::notices::Notices;
 use super::progress::Progress;
 use super::{confirm, now, print, print_json, signals};
 
@@ -41,6 +42,7 @@ pub(super) async fn run(common: &Common, run: Run) -> Result<Ending, Ending> {
     execute(common, job, engine::Command::Run { restart: run.restart }).await
 }
 
+/// Carries a command out, and tells of its end whoever the job says, also where it ended before it began.
 async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<Ending, Ending> {
     for warning in &job.warnings {
         tracing::warn!("{warning}");
@@ -56,6 +58,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     }
     let _exporter = listen(&job, &metrics).await;
     let outputs = Outputs::start(output_settings(&job.metrics), &metrics);
+    let notices = Notices::open(&job, &command, &state_dir, Arc::clone(&metrics));
     let mut told = Told::default();
     let ended = work(common, job, command, (&state_dir, &metrics), &mut told).await;
     let (Ok(ending) | Err(ending)) = &ended;
@@ -65,6 +68,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         at: told.at.unwrap_or_else(now),
         is_success: *ending == Ending::Done && !planning,
     });
+    notices.send(ending, told.run.as_ref()).await;
     outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;
     ended
 }
@@ -74,6 +78,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
 struct Told {
     at: Option<Timestamp>,
     lock: Option<RunLock>,
+    run: Option<RunFiles>,
 }
 
 /// Whether another process works on the job. Its figures are the job's then, not those of this process.
@@ -110,7 +115,7 @@ async fn work(
         confirm,
     };
     let SessionReport { ending, at, files, lock } = engine::execute(session).await;
-    *told = Told { at, lock };
+    *told = Told { at, lock, run: files.clone() };
     signals.abort();
     drop(progress);
     embedded.end().await;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
 use crate::checkpoint::{
     Checkpoint, CheckpointError, DiskGuard, LockError, Mode, RunFiles, RunHeader, RunLock, RunState,
     Snapshot, StateDir, Totals,
@@ -98,10 +101,22 @@ pub struct SessionReport {
 /// Does what the command asks.
 pub async fn execute(session: Session) -> SessionReport {
     let (mut files, mut lock) = (None, None);
-    let (ending, at) = match attempt(session, &mut files, &mut lock).await {
+    let span = tracing::error_span!(
+        "run",
+        otel.status_code = Empty,
+        job = session.job.name,
+        run_id = Empty,
+        ending = Empty
+    );
+    let ended = attempt(session, &mut files, &mut lock).instrument(span.clone()).await;
+    let (ending, at) = match ended {
         Ok((ending, at)) => (ending, Some(at)),
         Err(ending) => (ending, None),
     };
+    span.record("ending", ending.word());
+    if ending.exit_code() != 0 {
+        span.record("otel.status_code", "ERROR");
+    }
     SessionReport { ending, at, files, lock }
 }
 
@@ -146,6 +161,7 @@ async fn attempt(
     };
     let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
     *reported = Some(files.clone());
+    tracing::Span::current().record("run_id", &files.run_id);
     lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
     put_notes(&checkpoint, &job, &files, facts.now).await.map_err(|error| ending_of_checkpoint(&error))?;
     let resumed_under = checkpoint.header().clone();
@@ -347,8 +363,10 @@ async fn take_up(
         (Choice::Refuse(ending), _) => Err(ending),
         (Choice::GoOn, Some(files)) => {
             match known.as_ref().map(|standing| standing.state) {
-                Some(RunState::Planned) => tracing::info!(run = %files.run_id, "carries out the stored plan"),
-                _ => tracing::info!(run = %files.run_id, "goes on with an interrupted run"),
+                Some(RunState::Planned) => {
+                    tracing::info!(run_id = %files.run_id, "carries out the stored plan")
+                }
+                _ => tracing::info!(run_id = %files.run_id, "goes on with an interrupted run"),
             }
             let journal = journal(job, &files)?;
             let checkpoint = Checkpoint::open(&files.checkpoint, journal).map_err(refused)?;

@@ -56,6 +56,7 @@ impl Reader<'_> {
             "retry",
             "report",
             "metrics",
+            "notify",
             "sandbox",
             "allow_promotion",
             "null_versions",
@@ -119,6 +120,7 @@ impl Reader<'_> {
         let retry: Retry = self.optional(section, "retry", Self::retry);
         let report: Report = self.optional(section, "report", Self::report);
         let metrics: Metrics = self.optional(section, "metrics", Self::metrics);
+        let notify = self.optional(section, "notify", Self::notify);
         let sandbox = section.get("sandbox").map(|field| (self.sandbox(&field), field.node.at));
         let (name, bucket) = (name?, bucket?);
         let sandbox = self.sandbox_of(&bucket, sandbox);
@@ -136,6 +138,7 @@ impl Reader<'_> {
             retry,
             report,
             metrics,
+            notify,
             sandbox,
             fingerprint: Fingerprint::of(&Json::Null),
             warnings: Vec::new(),

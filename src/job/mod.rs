@@ -8,6 +8,7 @@ mod compile;
 mod fingerprint;
 mod lint;
 mod metrics_section;
+mod notify_section;
 mod problem;
 mod reader;
 mod rule_section;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{ChecksumKind, CopySettings, DeleteOptions, Key};
+use crate::notice::Hook;
 use crate::rules::{NullVersions, Rule};
 
 use super::fingerprint::Fingerprint;
@@ -44,6 +45,8 @@ pub struct Job {
     pub report: Report,
     /// Where to show figures.
     pub metrics: Metrics,
+    /// Who hears of the end of a command.
+    pub notify: Vec<Hook>,
     /// What to fill the embedded server with; present if and only if the endpoint is
     /// [`Endpoint::Sandbox`].
     pub sandbox: Option<SandboxSpec>,

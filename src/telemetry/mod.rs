@@ -5,8 +5,11 @@ mod catalogue;
 mod events;
 mod exporter;
 mod exposition;
+mod json_lines;
 mod logging;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outputs;
 mod process;
 mod pushgateway;
