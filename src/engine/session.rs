@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::checkpoint::{
     Checkpoint, CheckpointError, DiskGuard, LockError, Mode, Room, RunFiles, RunHeader, RunLock, RunState,
@@ -106,10 +108,22 @@ pub struct SessionReport {
 /// Does what the command asks.
 pub async fn execute(session: Session) -> SessionReport {
     let (mut files, mut lock) = (None, None);
-    let (ending, at) = match attempt(session, &mut files, &mut lock).await {
+    let span = tracing::error_span!(
+        "run",
+        otel.status_code = Empty,
+        job = session.job.name,
+        run_id = Empty,
+        ending = Empty
+    );
+    let ended = attempt(session, &mut files, &mut lock).instrument(span.clone()).await;
+    let (ending, at) = match ended {
         Ok((ending, at)) => (ending, Some(at)),
         Err(ending) => (ending, None),
     };
+    span.record("ending", ending.word());
+    if ending.exit_code() != 0 {
+        span.record("otel.status_code", "ERROR");
+    }
     SessionReport { ending, at, files, lock }
 }
 
@@ -184,7 +198,7 @@ async fn hold(
     stop: &Arc<Stop>,
 ) -> Result<Option<Lease>, Ending> {
     let Some(spec) = &job.lock else { return Ok(None) };
-    let pace = caller.pace.beside(&pace_of(&job.limits));
+    let pace = caller.pace.for_upkeep(&pace_of(&job.limits));
     let own = Caller::new(client, pace, Arc::clone(&caller.metrics), fastrand::u64(..));
     if spec.key_in(&job.bucket).is_none() {
         // Finds its region.
@@ -219,6 +233,7 @@ impl Begun {
         board.enter(Phase::Starting("the checkpoint is not open yet"));
         let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
         *reported = Some(files.clone());
+        tracing::Span::current().record("run_id", &files.run_id);
         local.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
         if let Some(lease) = lease {
             lease.name_run(&files.run_id);
@@ -428,8 +443,10 @@ async fn take_up(
         (Choice::Refuse(ending), _) => Err(ending),
         (Choice::GoOn, Some(files)) => {
             match known.as_ref().map(|standing| standing.state) {
-                Some(RunState::Planned) => tracing::info!(run = %files.run_id, "carries out the stored plan"),
-                _ => tracing::info!(run = %files.run_id, "goes on with an interrupted run"),
+                Some(RunState::Planned) => {
+                    tracing::info!(run_id = %files.run_id, "carries out the stored plan")
+                }
+                _ => tracing::info!(run_id = %files.run_id, "goes on with an interrupted run"),
             }
             let journal = journal(job, &files)?;
             let checkpoint = Checkpoint::open(&files.checkpoint, journal).map_err(refused)?;

@@ -57,6 +57,7 @@ impl Reader<'_> {
             "report",
             "metrics",
             "lock",
+            "notify",
             "sandbox",
             "allow_promotion",
             "null_versions",
@@ -120,6 +121,7 @@ impl Reader<'_> {
         let retry: Retry = self.optional(section, "retry", Self::retry);
         let report: Report = self.optional(section, "report", Self::report);
         let metrics: Metrics = self.optional(section, "metrics", Self::metrics);
+        let notify = self.optional(section, "notify", Self::notify);
         let sandbox = section.get("sandbox").map(|field| (self.sandbox(&field), field.node.at));
         let lock = section
             .get("lock")
@@ -142,6 +144,7 @@ impl Reader<'_> {
             report,
             metrics,
             lock,
+            notify,
             sandbox,
             fingerprint: Fingerprint::of(&Json::Null),
             warnings: Vec::new(),

@@ -10,6 +10,7 @@ mod lint;
 mod live_section;
 mod lock_section;
 mod metrics_section;
+mod notify_section;
 mod problem;
 mod reader;
 mod rule_section;

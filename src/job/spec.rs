@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{ChecksumKind, CopySettings, DeleteOptions, Key};
+use crate::notice::Hook;
 use crate::rules::{NullVersions, Rule};
 
 use super::fingerprint::Fingerprint;
@@ -47,6 +48,8 @@ pub struct Job {
     /// The object that keeps other hosts from the job while one works on it; absent where only this host's
     /// lock does.
     pub lock: Option<LockSpec>,
+    /// Who hears of the end of a command.
+    pub notify: Vec<Hook>,
     /// What to fill the embedded server with; present if and only if the endpoint is
     /// [`Endpoint::Sandbox`].
     pub sandbox: Option<SandboxSpec>,
