@@ -131,6 +131,20 @@ fn a_paused_run_obeys_signals() {
     assert_eq!(in_picture(&last), (12_000, 12_000), "the picture knows what the first run did");
 }
 
+#[test]
+fn a_pause_does_not_cost_the_lock_across_hosts() {
+    let world = world(6_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 4000 }\nlock: { ttl: 10s }");
+    wait_until("the first deletions", || world.count() < 11_500);
+    steered.pause();
+    let renewals = world.requests(Operation::PutObject);
+    wait_until("more renewals than the lock outlives", || {
+        world.requests(Operation::PutObject) >= renewals + 4
+    });
+    steered.order(r#"{"action":"resume"}"#);
+    steered.run.wait().expect(0);
+}
+
 /// When each deletion took place, in milliseconds.
 fn deleted_at(world: &World) -> Vec<i64> {
     let log = world.sandbox.oplog();
