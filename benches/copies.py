@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Copies a bucket from one server to another with s3sweep, with a plain loop, and with rclone, in turn.
 
-    target/bench/bin/python benches/copies.py [--versions 4000] [--bytes 262144] [--repeat 2]
+    target/bench/bin/python benches/copies.py [--versions 4000] [--bytes 262144] [--repeat 2] [--by-server]
 
 Two sandboxes, each a process of its own; every client copies the same versions to a bucket of its own. Needs boto3,
 `cargo build --release --example copy_loop`, and for rclone rclone. What it prints is seconds, and their ratio to the
 loop's.
+
+With --by-server both buckets are on one sandbox, whose CopyObject copies, and s5cmd and rclone are the others: the
+bucket has one version of each key, since they copy nothing else. Ratios are to s3sweep, which looks at the
+destination before and after; the others do not.
 """
 
 import argparse
@@ -74,10 +78,13 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=262_144, help="of each version")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--release", type=Path, default=ROOT / "target/release")
+    parser.add_argument("--s5cmd", default=shutil.which("s5cmd"), help="s5cmd (default: on the PATH)")
+    parser.add_argument("--by-server", action="store_true", help="copy within one server")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="s3sweep-copies-"))
     program = options.release / "s3sweep"
-    source, target = Server(program, folder, "from"), Server(program, folder, "to")
+    source = Server(program, folder, "from")
+    target = source if options.by_server else Server(program, folder, "to")
     env = {name: value for name, value in os.environ.items() if "CA_BUNDLE" not in name} | KEYS
     body = random.Random(1).randbytes(options.bytes)
     source.bucket("source")
@@ -93,6 +100,8 @@ def main() -> None:
         ends = ["--from", source.endpoint, "--to", target.endpoint, "--bucket", "source", "--destination", bucket]
         return [options.release / "examples/copy_loop", *ends, "--in-flight", IN_FLIGHT]
 
+    elsewhere = {} if options.by_server else {"endpoint": target.endpoint}
+
     def s3sweep(bucket: str) -> list:
         job = {
             "version": 1,
@@ -103,7 +112,7 @@ def main() -> None:
                 {
                     "name": "all",
                     "match": {"state": "any"},
-                    "action": {"copy": {"bucket": bucket, "endpoint": target.endpoint}},
+                    "action": {"copy": {"bucket": bucket} | elsewhere},
                 }
             ],
         }
@@ -116,19 +125,28 @@ def main() -> None:
         keys = KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"]
         ends = [remote.format(name, *keys, server.endpoint) for name, server in (("a", source), ("b", target))]
         (folder / "rclone.conf").write_text("".join(ends))
+        to = "a" if options.by_server else "b"
         many = ["--transfers", IN_FLIGHT, "--checkers", IN_FLIGHT]
-        return ["rclone", "--config", folder / "rclone.conf", *many, "copy", "a:source", f"b:{bucket}"]
+        return ["rclone", "--config", folder / "rclone.conf", *many, "copy", "a:source", f"{to}:{bucket}"]
 
-    clients = [loop, s3sweep] + ([rclone] if shutil.which("rclone") else [])
+    def s5cmd(bucket: str) -> list:
+        ends = ["--endpoint-url", source.endpoint, "--numworkers", IN_FLIGHT, "--log", "error"]
+        return [options.s5cmd, *ends, "cp", "s3://source/*", f"s3://{bucket}/"]
+
+    clients = [s3sweep] if options.by_server else [loop, s3sweep]
+    clients += [s5cmd] if options.by_server and options.s5cmd else []
+    clients += [rclone] if shutil.which("rclone") else []
+    against = clients[0].__name__
     for turn in range(options.repeat):
         first = None
         for client in clients:
             bucket = target.bucket(f"{client.__name__}-{turn}")
             seconds, mib = timed(client(bucket), env)
             first = first or seconds
-            print(f"{client.__name__:8} {seconds:7.2f} s  {first / seconds:5.2f} of the loop's speed  {mib:5.0f} MiB", flush=True)
+            print(f"{client.__name__:8} {seconds:7.2f} s  {first / seconds:5.2f} of {against}'s speed  {mib:5.0f} MiB", flush=True)
     source.stop()
-    target.stop()
+    if target is not source:
+        target.stop()
     shutil.rmtree(folder)
 
 

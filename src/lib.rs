@@ -1,7 +1,7 @@
 //! s3sweep: bulk maintenance jobs over the versions of an S3 bucket.
 //!
 //! The floors, from the top: [`cli`] → [`engine`] → [`job`], [`s3`], [`pace`], [`checkpoint`],
-//! [`report`], [`telemetry`], [`sandbox`] → [`rules`], [`retry`] → [`model`]. Imports go down
+//! [`report`], [`notify`], [`telemetry`], [`sandbox`] → [`rules`], [`notice`], [`retry`] → [`model`]. Imports go down
 //! only; `tests/tidy.rs` holds the table.
 
 pub mod checkpoint;
@@ -9,6 +9,8 @@ pub mod cli;
 pub mod engine;
 pub mod job;
 pub mod model;
+pub mod notice;
+pub mod notify;
 pub mod pace;
 pub mod report;
 pub mod retry;

@@ -92,7 +92,7 @@ pub fn durable(
 }
 
 /// A wait drawn evenly from zero to `base · 2^exponent`, at most `ceiling`.
-fn full_jitter(base: Duration, exponent: u32, ceiling: Duration, chance: Chance<'_>) -> Duration {
+pub fn full_jitter(base: Duration, exponent: u32, ceiling: Duration, chance: Chance<'_>) -> Duration {
     let top = base.saturating_mul(1 << exponent.min(20)).min(ceiling);
     top.mul_f64(chance().clamp(0.0, 1.0))
 }

@@ -42,6 +42,7 @@ fn selected(job: &Job, key: &str, entries: &[(&str, Kind, u32, u64)]) -> Vec<(St
             .iter()
             .map(|action| action.transfer().map(|transfer| transfer.settings.history))
             .collect(),
+        lock_object: None,
     };
     let mut fold = KeyFold::default();
     let mut decided = Vec::new();

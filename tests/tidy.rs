@@ -17,9 +17,11 @@ const FLOORS: &[(&str, u32)] = &[
     ("checkpoint", 2),
     ("report", 2),
     ("telemetry", 2),
+    ("notify", 2),
     ("sandbox", 2),
     ("rules", 1),
     ("retry", 1),
+    ("notice", 1),
     ("model", 0),
 ];
 

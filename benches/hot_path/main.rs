@@ -94,7 +94,7 @@ fn rules() -> Rules {
     let job = job::load(JOB, "bench.yaml", &|_| None).unwrap();
     let policy =
         Policy { began: BEGAN, allow_promotion: false, null_versions: job.null_versions, suspended: false };
-    Rules { rules: job.rules, policy, histories: Vec::new() }
+    Rules { rules: job.rules, policy, histories: Vec::new(), lock_object: None }
 }
 
 /// The items of a batch that deletes a whole page.

@@ -124,12 +124,8 @@ pub(super) fn is_held(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The name of this machine, for people.
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
+/// The name of this machine, for people. Asked of the kernel: a hardened service need not see /proc/sys.
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
+    if name.is_empty() { "unknown".to_owned() } else { name }
 }

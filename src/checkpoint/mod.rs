@@ -41,7 +41,7 @@ mod tests;
 
 pub use disk::{DiskGuard, Room};
 pub use error::CheckpointError;
-pub use lock::{LockError, RunLock};
+pub use lock::{LockError, RunLock, host_name};
 pub use snapshot::{FileSizes, Progress, Snapshot};
 pub use state_dir::{RunFiles, StateDir};
 pub use values::{

@@ -263,7 +263,8 @@ fn counter(name: &str, rule: Option<RuleId>, reason: &str) -> Option<Counter> {
 }
 
 fn keep_reason(rule: Option<RuleId>, word: &str) -> Option<KeepReason> {
-    let plain = [KeepReason::NoRule, KeepReason::Cutoff, KeepReason::Unfinished].into_iter();
+    let plain =
+        [KeepReason::NoRule, KeepReason::Cutoff, KeepReason::Unfinished, KeepReason::LockObject].into_iter();
     let ruled = rule.into_iter().flat_map(|rule| {
         [
             KeepReason::Rule(rule),
@@ -419,7 +420,8 @@ mod tests {
             KeepReason::NullVersion(_) => KeepReason::Ambiguous(rule),
             KeepReason::Ambiguous(_) => KeepReason::Unfinished,
             KeepReason::Unfinished => KeepReason::ChainTooLong(rule),
-            KeepReason::ChainTooLong(_) => return None,
+            KeepReason::ChainTooLong(_) => KeepReason::LockObject,
+            KeepReason::LockObject => return None,
         })
     }
 

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -72,12 +73,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, CheckpointError> {
 }
 
 /// Opens an existing file for reading, also while a run writes to it.
-pub(super) fn open_read_only(path: &Path) -> Result<Connection, CheckpointError> {
+pub(super) fn open_read_only(path: &Path, patience: Duration) -> Result<Connection, CheckpointError> {
     look_at_header(path)?;
     let failed = |error| CheckpointError::sqlite(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
+    connection.busy_timeout(patience).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     known_schema(&connection, path)?;
     Ok(connection)

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -12,6 +13,9 @@ use super::rows::{self, Count};
 use super::values::{FailureCount, FailureRow, RangeRow, RunHeader, Sample, StateRow, Totals};
 use super::{schema, store};
 use crate::model::Timestamp;
+
+/// How long a reader waits for a writer that is in its way, which it hardly ever is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One moment of a run. Everything read from it belongs to the same commit.
 ///
@@ -53,7 +57,19 @@ impl Snapshot {
     /// # Errors
     /// `Missing`, `Foreign`, `Newer`, `Corrupt`, `Io`, `Storage`.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let connection = schema::open_read_only(path)?;
+        Self::open_within(path, PATIENCE)
+    }
+
+    /// As [`Snapshot::open`], but an error where that has to wait for somebody.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn glance(path: &Path) -> Result<Self, CheckpointError> {
+        Self::open_within(path, Duration::ZERO)
+    }
+
+    fn open_within(path: &Path, patience: Duration) -> Result<Self, CheckpointError> {
+        let connection = schema::open_read_only(path, patience)?;
         let snapshot = Self { connection, path: path.to_owned() };
         snapshot.read(|connection| Ok(connection.execute_batch("BEGIN; SELECT 1 FROM run")?))?;
         Ok(snapshot)

@@ -29,6 +29,10 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         lines.push(transfer.clone());
         lines.extend(rule.fidelity_text().into_iter().map(|line| format!("  {line}")));
     }
+    if let Some(lock) = &job.lock {
+        let ttl_secs = lock.ttl.as_secs();
+        lines.push(format!("lock: object {} in bucket {}, ttl {ttl_secs} s", lock.key, lock.bucket.name));
+    }
     let mut warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
     if !check.live {
         // Another machine may be the one that runs the job.

@@ -38,6 +38,19 @@ pub(super) async fn connect(job: &Job, stand_in: Option<StandIn>) -> Result<Arc<
     connect_to(&job.bucket, stand_in).await
 }
 
+/// The client for the bucket of a job's lock; absent where the job has none.
+pub(super) async fn lock_client(
+    job: &Job,
+    own: &Arc<Client>,
+    stand_in: impl Fn() -> Option<StandIn>,
+) -> Result<Option<Arc<Client>>, Ending> {
+    match &job.lock {
+        None => Ok(None),
+        Some(lock) if lock.bucket == job.bucket => Ok(Some(Arc::clone(own))),
+        Some(lock) => connect_to(&lock.bucket, stand_in()).await.map(Some),
+    }
+}
+
 /// Where each action of a job copies to.
 pub(super) async fn destinations(
     job: &Job,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint::{RunLock, StateDir};
+use crate::checkpoint::{RunFiles, RunLock, StateDir};
 use crate::engine::{self, Ending, Session, SessionReport, Stop, ending_of_checkpoint};
 use crate::job::{self, Endpoint, Job};
 use crate::model::Timestamp;
@@ -16,7 +16,8 @@ use crate::telemetry::live::{Board, Ended};
 
 use super::args::{Apply, Common, Output, Plan, Run};
 use super::check::transfer_rules;
-use super::client::{StandIn, connect, destinations, load, state_root};
+use super::client::{StandIn, connect, destinations, load, lock_client, state_root};
+use super::notices::Notices;
 use super::progress::Progress;
 use super::{confirm, listener, now, print, print_json, signals};
 
@@ -45,6 +46,7 @@ pub(super) async fn run(common: &Common, run: Run) -> Result<Ending, Ending> {
     execute(common, job, engine::Command::Run { restart: run.restart }).await
 }
 
+/// Carries a command out, and tells of its end whoever the job says, also where it ended before it began.
 async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<Ending, Ending> {
     for warning in &job.warnings {
         tracing::warn!("{warning}");
@@ -61,6 +63,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     let board = listener::board(&job, &command)?;
     let exporter = listener::listen(&job, &metrics, &board).await;
     let outputs = Outputs::start(output_settings(&job.metrics), &metrics);
+    let notices = Notices::open(&job, &command, &state_dir, Arc::clone(&metrics));
     let mut told = Told::default();
     let ended = work(common, job, command, (&state_dir, &metrics, &board), &mut told).await;
     let (Ok(ending) | Err(ending)) = &ended;
@@ -74,6 +77,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     if let Some(exporter) = exporter {
         exporter.close(LAST_WORD_PATIENCE).await;
     }
+    notices.send(ending, told.run.as_ref()).await;
     outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;
     ended
 }
@@ -83,6 +87,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
 struct Told {
     at: Option<Timestamp>,
     lock: Option<RunLock>,
+    run: Option<RunFiles>,
 }
 
 /// Whether another process works on the job. Its figures are the job's then, not those of this process.
@@ -107,12 +112,14 @@ async fn work(
     let embedded = embed(&job).await?;
     let client = connect(&job, embedded.stand_in()).await?;
     let destinations = destinations(&job, || embedded.stand_in()).await?;
+    let lock = lock_client(&job, &client, || embedded.stand_in()).await?;
     let ceilings = ceilings(&job);
     let session = Session {
         ephemeral: job.bucket.endpoint == Endpoint::Sandbox,
         job,
         client,
         destinations,
+        lock,
         state_dir: state_dir.to_owned(),
         command,
         stop,
@@ -121,7 +128,7 @@ async fn work(
         confirm,
     };
     let SessionReport { ending, at, files, lock } = engine::execute(session).await;
-    *told = Told { at, lock };
+    *told = Told { at, lock, run: files.clone() };
     signals.abort();
     drop(progress);
     embedded.end().await;

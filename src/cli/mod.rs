@@ -8,6 +8,7 @@ mod confirm;
 mod embedded;
 mod execute;
 mod listener;
+mod notices;
 mod progress;
 #[cfg(feature = "sandbox")]
 mod serve;
@@ -63,14 +64,19 @@ fn run(arguments: Arguments) -> Result<Ending, Ending> {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
     };
-    init_logging(&arguments.common.log_level, format, io::stderr().is_terminal()).map_err(Ending::Usage)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(|error| Ending::LocalIo(format!("cannot start: {error}")))?;
+    let tracing = {
+        let _inside = runtime.enter();
+        let is_terminal = io::stderr().is_terminal();
+        init_logging(&arguments.common.log_level, format, is_terminal).map_err(Ending::Usage)?
+    };
     let ending = runtime.block_on(dispatch(arguments));
+    tracing.flush();
     // A question on the terminal that nobody answered must not keep the process.
     runtime.shutdown_background();
     ending

@@ -7,6 +7,19 @@ use tokio::task::JoinHandle;
 
 use crate::engine::{Ending, Stop};
 
+/// Returns at the next SIGINT or SIGTERM; never where they cannot be watched.
+pub(super) async fn next() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 /// Watches until the process ends.
 ///
 /// # Errors

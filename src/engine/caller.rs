@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::checkpoint::Room;
 use crate::model::{Class, Timestamp};
@@ -349,8 +351,18 @@ impl Caller {
             Load::List | Load::Other => 0,
         };
         let under_way = self.metrics.attempt(operation.as_str(), versions, number);
-        let answer = attempt().await;
-        under_way.ended(answer.as_ref().err().map(|error| Fault { code: &error.code, error }));
+        let span = tracing::error_span!(
+            "request",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            operation = operation.as_str(),
+            attempt = number,
+            request_id = Empty,
+            code = Empty,
+        );
+        let answer = attempt().instrument(span.clone()).await;
+        let fault = answer.as_ref().err().map(|error| Fault { code: &error.code, error });
+        span.in_scope(|| under_way.ended(fault));
         ticket.close(match &answer {
             Ok(answer) => Reply::Answered { throttled: throttled(answer) },
             Err(error) => reply_of(error),

@@ -44,6 +44,7 @@ enum DecisionDto {
     Ambiguous(u16),
     Unfinished,
     ChainTooLong(u16),
+    LockObject,
     Act { rule: u16, action: u16, elders_selected: bool },
     Copy { rule: u16, action: u16 },
 }
@@ -59,6 +60,7 @@ impl From<Decision> for DecisionDto {
             Decision::Keep(KeepReason::Ambiguous(rule)) => Self::Ambiguous(rule.0),
             Decision::Keep(KeepReason::Unfinished) => Self::Unfinished,
             Decision::Keep(KeepReason::ChainTooLong(rule)) => Self::ChainTooLong(rule.0),
+            Decision::Keep(KeepReason::LockObject) => Self::LockObject,
             Decision::Act { rule, action, elders_selected } => {
                 Self::Act { rule: rule.0, action: action.0, elders_selected }
             }
@@ -78,6 +80,7 @@ impl From<DecisionDto> for Decision {
             DecisionDto::Ambiguous(rule) => KeepReason::Ambiguous(RuleId(rule)),
             DecisionDto::Unfinished => KeepReason::Unfinished,
             DecisionDto::ChainTooLong(rule) => KeepReason::ChainTooLong(RuleId(rule)),
+            DecisionDto::LockObject => KeepReason::LockObject,
             DecisionDto::Act { rule, action, elders_selected } => {
                 return Self::Act { rule: RuleId(rule), action: ActionId(action), elders_selected };
             }
@@ -279,6 +282,7 @@ mod tests {
             KeepReason::Ambiguous(rule),
             KeepReason::Unfinished,
             KeepReason::ChainTooLong(rule),
+            KeepReason::LockObject,
         ];
         let selected =
             [Decision::Act { rule, action, elders_selected: true }, Decision::Copy { rule, action }];

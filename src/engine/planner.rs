@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering as Atomic;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+use tracing::Instrument as _;
 
 use crate::checkpoint::{
     Amount, CheckpointError, Counter, NewRange, PageCommit, RangeRow, Receipt, Slot, Split,
@@ -168,7 +169,8 @@ type UnderWay = Option<(Handed, Receipt)>;
 /// `None` where the run stops before the range is done.
 async fn list_range(ctx: &Context, listing: &Listing, range: RangeRow) -> Option<()> {
     let mut under_way = None;
-    let listed = list_pages(ctx, listing, range, &mut under_way).await;
+    let span = tracing::error_span!("list", range = range.id);
+    let listed = list_pages(ctx, listing, range, &mut under_way).instrument(span).await;
     if is_durable(ctx, under_way).await { listed } else { None }
 }
 

@@ -162,7 +162,7 @@ pub(super) fn check_destination(
 }
 
 /// An answer without which nothing can begin.
-async fn ask<T>(answer: impl Future<Output = Result<Option<T>, S3Error>>) -> Result<T, Ending> {
+pub(super) async fn ask<T>(answer: impl Future<Output = Result<Option<T>, S3Error>>) -> Result<T, Ending> {
     match answer.await {
         Ok(Some(answer)) => Ok(answer),
         Ok(None) => Err(Ending::Interrupted("stopped before the first answer".into())),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, RwLock, mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
 use crate::job::{Job, ListingMode};
@@ -178,6 +179,7 @@ fn rules_of(job: &Job, began: Timestamp, versioning: VersioningStatus) -> Rules 
             .iter()
             .map(|action| action.transfer().map(|transfer| transfer.settings.history))
             .collect(),
+        lock_object: job.lock.as_ref().and_then(|lock| lock.key_in(&job.bucket)).cloned(),
     }
 }
 
@@ -233,22 +235,22 @@ async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     ctx.tell(if execute && !asks { Doing::Running } else { Doing::Planning });
     live::lend_vitals(ctx, &listing);
     let mut watchers = JoinSet::new();
-    watchers.spawn(live::show(Arc::clone(ctx), Arc::clone(&listing)));
-    watchers.spawn(live::obey(Arc::clone(ctx)));
-    watchers.spawn(watch_stop(Arc::clone(ctx)));
-    watchers.spawn(watch_status(Arc::clone(ctx), versioning));
+    watchers.spawn(live::show(Arc::clone(ctx), Arc::clone(&listing)).in_current_span());
+    watchers.spawn(live::obey(Arc::clone(ctx)).in_current_span());
+    watchers.spawn(watch_stop(Arc::clone(ctx)).in_current_span());
+    watchers.spawn(watch_status(Arc::clone(ctx), versioning).in_current_span());
     if let Some(room) = ctx.caller.room() {
-        watchers.spawn(disk::watch(Arc::clone(ctx), room, execute));
+        watchers.spawn(disk::watch(Arc::clone(ctx), room, execute).in_current_span());
     }
     if let Some(deadline) = deadline {
-        watchers.spawn(watch_deadline(Arc::clone(ctx), deadline));
+        watchers.spawn(watch_deadline(Arc::clone(ctx), deadline).in_current_span());
     }
     let mut tasks = JoinSet::new();
     if list {
-        tasks.spawn(list_all(Arc::clone(ctx), listing, listers));
+        tasks.spawn(list_all(Arc::clone(ctx), listing, listers).in_current_span());
     }
     if execute {
-        tasks.spawn(carry_out(Arc::clone(ctx), confirm));
+        tasks.spawn(carry_out(Arc::clone(ctx), confirm).in_current_span());
     }
     let ended = join_all(ctx, tasks).await;
     watchers.shutdown().await;
@@ -314,7 +316,7 @@ async fn join_all(ctx: &Context, mut tasks: JoinSet<()>) -> Result<(), Ending> {
 async fn list_all(ctx: Arc<Context>, listing: Arc<Listing>, listers: usize) {
     let mut tasks = JoinSet::new();
     for _ in 0..listers {
-        tasks.spawn(planner::list_ranges(Arc::clone(&ctx), Arc::clone(&listing)));
+        tasks.spawn(planner::list_ranges(Arc::clone(&ctx), Arc::clone(&listing)).in_current_span());
     }
     while let Some(joined) = tasks.join_next().await {
         if joined.is_err_and(|error| error.is_panic()) {
@@ -343,7 +345,7 @@ async fn carry_out(ctx: Arc<Context>, confirm: Option<Confirm>) {
     let receiver = Arc::new(AsyncMutex::new(receiver));
     let mut workers = JoinSet::new();
     for _ in 0..concurrency {
-        workers.spawn(worker::work(Arc::clone(&ctx), Arc::clone(&receiver)));
+        workers.spawn(worker::work(Arc::clone(&ctx), Arc::clone(&receiver)).in_current_span());
     }
     dispatcher::dispatch(Arc::clone(&ctx), sender).await;
     while let Some(joined) = workers.join_next().await {

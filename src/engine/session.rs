@@ -5,27 +5,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::checkpoint::{
     Checkpoint, CheckpointError, DiskGuard, LockError, Mode, Room, RunFiles, RunHeader, RunLock, RunState,
-    Snapshot, StateDir, Totals,
+    Snapshot, StateDir, Totals, host_name,
 };
 use crate::job::{Action, Audit, Job, Limits};
 use crate::model::{Journal, Timestamp};
 use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
 use crate::rules::Verdict;
-use crate::s3::Client;
+use crate::s3::{Client, Operation};
 use crate::telemetry::live::{Board, Phase};
 use crate::telemetry::{Event, Metrics};
 
 use super::caller::Caller;
 use super::errors::ending_of_checkpoint;
+use super::lease::Lease;
 use super::mover::{Destination, Mover, Side};
 use super::preflight::{self, BucketFacts, look_at_destination, look_with};
 use super::run::{self, Setup};
 use super::standing::{Choice, Standing, choose};
-use super::{Ending, Stop};
+use super::{Ending, Stop, lease, overlap};
 
 /// Ended runs whose files are kept.
 const RUNS_KEPT: usize = 30;
@@ -62,6 +65,8 @@ pub struct Session {
     pub client: Arc<Client>,
     /// For each action of the job, where it copies to; absent where it copies nothing.
     pub destinations: Vec<Option<Destination>>,
+    /// The bucket of the job's lock across hosts; absent where it has none.
+    pub lock: Option<Arc<Client>>,
     /// The job's own state directory.
     pub state_dir: PathBuf,
     /// What to do.
@@ -103,10 +108,22 @@ pub struct SessionReport {
 /// Does what the command asks.
 pub async fn execute(session: Session) -> SessionReport {
     let (mut files, mut lock) = (None, None);
-    let (ending, at) = match attempt(session, &mut files, &mut lock).await {
+    let span = tracing::error_span!(
+        "run",
+        otel.status_code = Empty,
+        job = session.job.name,
+        run_id = Empty,
+        ending = Empty
+    );
+    let ended = attempt(session, &mut files, &mut lock).instrument(span.clone()).await;
+    let (ending, at) = match ended {
         Ok((ending, at)) => (ending, Some(at)),
         Err(ending) => (ending, None),
     };
+    span.record("ending", ending.word());
+    if ending.exit_code() != 0 {
+        span.record("otel.status_code", "ERROR");
+    }
     SessionReport { ending, at, files, lock }
 }
 
@@ -127,15 +144,26 @@ async fn attempt(
     reported: &mut Option<RunFiles>,
     held: &mut Option<RunLock>,
 ) -> Result<(Ending, Timestamp), Ending> {
-    let Session { job, client, destinations, state_dir, command, ephemeral, stop, metrics, board, confirm } =
-        session;
+    let Session {
+        job,
+        client,
+        destinations,
+        lock,
+        state_dir,
+        command,
+        ephemeral,
+        stop,
+        metrics,
+        board,
+        confirm,
+    } = session;
     let dir = StateDir::create(&state_dir).map_err(|error| ending_of_checkpoint(&error))?;
-    let lock = dir.lock("starting", client.server_now()).map_err(|error| match error {
-        LockError::Held { .. } => Ending::Locked(error.to_string()),
+    let local = dir.lock("starting", client.server_now()).map_err(|error| match error {
+        LockError::Held { ref holder, .. } => overlap::locked(&dir, &error.to_string(), holder),
         LockError::Io { .. } => Ending::LocalIo(error.to_string()),
     })?;
     board.enter(Phase::Starting("the bucket has not been looked at yet"));
-    let lock = held.insert(lock);
+    let local = held.insert(local);
     metrics.emit(&Event::LockTaken);
     let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
@@ -150,43 +178,102 @@ async fn attempt(
             return Err(stop.ending().unwrap_or_else(|| Ending::Interrupted("stopped".into())));
         }
     };
-    board.enter(Phase::Starting("the checkpoint is not open yet"));
-    let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
-    *reported = Some(files.clone());
-    lock.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
-    put_notes(&checkpoint, &job, &files, facts.now).await.map_err(|error| ending_of_checkpoint(&error))?;
-    let resumed_under = checkpoint.header().clone();
-    let planning = matches!(command, Command::Plan { .. });
-    if let Some(ending) = moved(&resumed_under, &facts) {
-        return Ok(close(checkpoint, ending, facts.now, planning).await);
+    let lease = match lock.filter(|_| !matches!(command, Command::Plan { .. })) {
+        Some(client) => hold(&job, client, &caller, &stop).await?,
+        None => None,
+    };
+    let begun = Begun { dir, job, caller, facts, sides, command, ephemeral, stop, board, confirm };
+    let ended = begun.carry_out(local, lease.as_ref(), reported).await;
+    if let Some(lease) = lease {
+        lease.release().await;
     }
-    let room = match guarded(&checkpoint, &dir).await {
-        Ok(room) => room,
-        // Nothing was sent: there must be room for what is in flight before something is.
-        Err(error) => {
-            return Ok(close(checkpoint, ending_of_checkpoint(&error), facts.now, planning).await);
+    ended
+}
+
+/// Takes the lock across hosts, where the job has one.
+async fn hold(
+    job: &Job,
+    client: Arc<Client>,
+    caller: &Caller,
+    stop: &Arc<Stop>,
+) -> Result<Option<Lease>, Ending> {
+    let Some(spec) = &job.lock else { return Ok(None) };
+    let pace = caller.pace.for_upkeep(&pace_of(&job.limits));
+    let own = Caller::new(client, pace, Arc::clone(&caller.metrics), fastrand::u64(..));
+    if spec.key_in(&job.bucket).is_none() {
+        // Finds its region.
+        preflight::ask(own.call(Operation::HeadBucket, 0, None, || own.client.head_bucket())).await?;
+    }
+    lease::take(spec, &job.name, host_name(), own, Arc::clone(stop)).await.map(Some)
+}
+
+/// A command that has its locks and knows its buckets.
+struct Begun {
+    dir: StateDir,
+    job: Job,
+    caller: Caller,
+    facts: BucketFacts,
+    sides: Vec<Option<Arc<Side>>>,
+    command: Command,
+    ephemeral: bool,
+    stop: Arc<Stop>,
+    board: Arc<Board>,
+    confirm: Option<Confirm>,
+}
+
+impl Begun {
+    /// Takes up the run and works on it.
+    async fn carry_out(
+        self,
+        local: &mut RunLock,
+        lease: Option<&Lease>,
+        reported: &mut Option<RunFiles>,
+    ) -> Result<(Ending, Timestamp), Ending> {
+        let Self { dir, job, caller, facts, sides, command, ephemeral, stop, board, confirm } = self;
+        board.enter(Phase::Starting("the checkpoint is not open yet"));
+        let (checkpoint, files) = take_up(&dir, &job, &caller, &facts, &command, ephemeral).await?;
+        *reported = Some(files.clone());
+        tracing::Span::current().record("run_id", &files.run_id);
+        local.name_run(&files.run_id).map_err(|error| Ending::LocalIo(error.to_string()))?;
+        if let Some(lease) = lease {
+            lease.name_run(&files.run_id);
         }
-    };
-    caller.watch_room(room);
-    let setup = Setup {
-        mover: Mover::new(&job, sides),
-        job,
-        caller,
-        checkpoint: checkpoint.clone(),
-        file: files.checkpoint,
-        stop,
-        facts,
-        list: !matches!(command, Command::Apply { .. }),
-        execute: !planning,
-        confirm,
-        board,
-    };
-    let (ending, at) = run::run(setup).await;
-    let ended = close(checkpoint, ending, at, planning).await;
-    if !planning {
-        tidy_up(&dir, &ended.0, ended.1);
+        put_notes(&checkpoint, &job, &files, facts.now)
+            .await
+            .map_err(|error| ending_of_checkpoint(&error))?;
+        let resumed_under = checkpoint.header().clone();
+        let planning = matches!(command, Command::Plan { .. });
+        if let Some(ending) = moved(&resumed_under, &facts) {
+            return Ok(close(checkpoint, ending, facts.now, planning).await);
+        }
+        let room = match guarded(&checkpoint, &dir).await {
+            Ok(room) => room,
+            // Nothing was sent: there must be room for what is in flight before something is.
+            Err(error) => {
+                return Ok(close(checkpoint, ending_of_checkpoint(&error), facts.now, planning).await);
+            }
+        };
+        caller.watch_room(room);
+        let setup = Setup {
+            mover: Mover::new(&job, sides),
+            job,
+            caller,
+            checkpoint: checkpoint.clone(),
+            file: files.checkpoint,
+            stop,
+            facts,
+            list: !matches!(command, Command::Apply { .. }),
+            execute: !planning,
+            confirm,
+            board,
+        };
+        let (ending, at) = run::run(setup).await;
+        let ended = close(checkpoint, ending, at, planning).await;
+        if !planning {
+            tidy_up(&dir, &ended.0, ended.1);
+        }
+        Ok(ended)
     }
-    Ok(ended)
 }
 
 /// Keeps room on the disk for what is in flight.
@@ -356,8 +443,10 @@ async fn take_up(
         (Choice::Refuse(ending), _) => Err(ending),
         (Choice::GoOn, Some(files)) => {
             match known.as_ref().map(|standing| standing.state) {
-                Some(RunState::Planned) => tracing::info!(run = %files.run_id, "carries out the stored plan"),
-                _ => tracing::info!(run = %files.run_id, "goes on with an interrupted run"),
+                Some(RunState::Planned) => {
+                    tracing::info!(run_id = %files.run_id, "carries out the stored plan")
+                }
+                _ => tracing::info!(run_id = %files.run_id, "goes on with an interrupted run"),
             }
             let journal = journal(job, &files)?;
             let checkpoint = Checkpoint::open(&files.checkpoint, journal).map_err(refused)?;

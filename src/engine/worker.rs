@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tracing::Instrument as _;
 
 use crate::checkpoint::Settlement;
 use crate::job::Action;
@@ -27,7 +28,8 @@ pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver
     loop {
         let next = queue.lock().await.recv().await;
         let Some(work) = next else { return };
-        process(&ctx, work).await;
+        let span = tracing::error_span!("batch", batch = work.batch.id, range = work.batch.range);
+        process(&ctx, work).instrument(span).await;
         ctx.caller.gives_batch_back();
         ctx.bump();
     }

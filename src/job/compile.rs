@@ -56,6 +56,8 @@ impl Reader<'_> {
             "retry",
             "report",
             "metrics",
+            "lock",
+            "notify",
             "sandbox",
             "allow_promotion",
             "null_versions",
@@ -119,7 +121,12 @@ impl Reader<'_> {
         let retry: Retry = self.optional(section, "retry", Self::retry);
         let report: Report = self.optional(section, "report", Self::report);
         let metrics: Metrics = self.optional(section, "metrics", Self::metrics);
+        let notify = self.optional(section, "notify", Self::notify);
         let sandbox = section.get("sandbox").map(|field| (self.sandbox(&field), field.node.at));
+        let lock = section
+            .get("lock")
+            .zip(bucket.as_ref())
+            .and_then(|(field, bucket)| self.host_lock(&field, name.as_deref().unwrap_or_default(), bucket));
         let (name, bucket) = (name?, bucket?);
         let sandbox = self.sandbox_of(&bucket, sandbox);
         let mut job = Job {
@@ -136,6 +143,8 @@ impl Reader<'_> {
             retry,
             report,
             metrics,
+            lock,
+            notify,
             sandbox,
             fingerprint: Fingerprint::of(&Json::Null),
             warnings: Vec::new(),

@@ -8,7 +8,9 @@ mod compile;
 mod fingerprint;
 mod lint;
 mod live_section;
+mod lock_section;
 mod metrics_section;
+mod notify_section;
 mod problem;
 mod reader;
 mod rule_section;
@@ -28,7 +30,8 @@ pub use lint::may_select_markers;
 pub use problem::{Problem, Problems};
 pub use spec::{
     Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, LivePage,
-    Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures, Transfer,
+    LockSpec, Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures,
+    Transfer,
 };
 
 /// Bytes that a job file may have: a bound for what the parser is given.

@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         Some(resolved)
     }
 
-    fn resolve(&mut self, field: &Field<'_>, raw: &str) -> Option<String> {
+    pub(super) fn resolve(&mut self, field: &Field<'_>, raw: &str) -> Option<String> {
         let mut out = String::new();
         let mut rest = raw;
         while let Some(start) = rest.find("${") {

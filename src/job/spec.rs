@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{ChecksumKind, CopySettings, DeleteOptions, Key};
+use crate::notice::Hook;
 use crate::rules::{NullVersions, Rule};
 
 use super::fingerprint::Fingerprint;
@@ -44,6 +45,11 @@ pub struct Job {
     pub report: Report,
     /// Where to show figures.
     pub metrics: Metrics,
+    /// The object that keeps other hosts from the job while one works on it; absent where only this host's
+    /// lock does.
+    pub lock: Option<LockSpec>,
+    /// Who hears of the end of a command.
+    pub notify: Vec<Hook>,
     /// What to fill the embedded server with; present if and only if the endpoint is
     /// [`Endpoint::Sandbox`].
     pub sandbox: Option<SandboxSpec>,
@@ -273,6 +279,24 @@ pub enum Audit {
     Failures,
     /// None: no audit file is written.
     None,
+}
+
+/// An object in a bucket, held by conditional writes while a run works.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LockSpec {
+    /// Its bucket, on the server of the job's own.
+    pub bucket: BucketSpec,
+    /// Its key.
+    pub key: Key,
+    /// How long the lock holds after its holder was last heard of.
+    pub ttl: Duration,
+}
+
+impl LockSpec {
+    /// Its key, where it lies in this bucket.
+    pub fn key_in(&self, bucket: &BucketSpec) -> Option<&Key> {
+        (self.bucket.name == bucket.name).then_some(&self.key)
+    }
 }
 
 /// Where to show figures.

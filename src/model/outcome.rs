@@ -106,6 +106,8 @@ pub enum KeepReason {
     Unfinished,
     /// A rule selected it for copying, but its key has more entries than one history may have.
     ChainTooLong(RuleId),
+    /// It is a version of the object that keeps other hosts from the job.
+    LockObject,
 }
 
 impl KeepReason {
@@ -120,6 +122,7 @@ impl KeepReason {
             Self::Ambiguous(_) => "ambiguous",
             Self::Unfinished => "unfinished",
             Self::ChainTooLong(_) => "chain-too-long",
+            Self::LockObject => "lock-object",
         }
     }
 
@@ -131,7 +134,7 @@ impl KeepReason {
             | Self::NullVersion(rule)
             | Self::Ambiguous(rule)
             | Self::ChainTooLong(rule) => Some(rule),
-            Self::NoRule | Self::Cutoff | Self::Unfinished => None,
+            Self::NoRule | Self::Cutoff | Self::Unfinished | Self::LockObject => None,
         }
     }
 }

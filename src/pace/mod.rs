@@ -136,6 +136,13 @@ impl Pace {
         }
     }
 
+    /// The pace of requests that keep a run alive: the user's ceiling of requests holds for them too, an
+    /// operator's pause does not, or it would cost the run what they keep.
+    #[must_use]
+    pub fn for_upkeep(&self, settings: &PaceSettings) -> Self {
+        Self { reins: Arc::default(), ..self.beside(settings) }
+    }
+
     /// The controllers, without ceilings.
     fn finding(settings: &PaceSettings) -> Self {
         let PaceSettings { share, adaptive, .. } = *settings;

@@ -170,6 +170,8 @@ impl KeyState {
         self.enter_tie(&version, order);
         let decision = if version.last_modified >= rules.policy.cutoff() {
             Decision::Keep(KeepReason::Cutoff)
+        } else if rules.is_lock(&version.key) {
+            Decision::Keep(KeepReason::LockObject)
         } else {
             self.judge_elder(rules, &version)
         };
@@ -259,6 +261,9 @@ impl KeyState {
     fn decide_latest(&self, rules: &Rules, latest: &Version) -> Decision {
         if latest.last_modified >= rules.policy.cutoff() {
             return Decision::Keep(KeepReason::Cutoff);
+        }
+        if rules.is_lock(&latest.key) {
+            return Decision::Keep(KeepReason::LockObject);
         }
         let alone = self.newest_survivor.is_none();
         let facts = Facts { version: latest, successor: None, newer_noncurrent: 0, alone };

@@ -101,6 +101,9 @@ pub struct Rules {
     pub policy: Policy,
     /// For each action, by its id, which versions of a key travel; absent where the action copies nothing.
     pub histories: Vec<Option<History>>,
+    /// The key of the job's own lock object, where it lies in this bucket: none of its versions is ever
+    /// selected.
+    pub lock_object: Option<Key>,
 }
 
 impl Rules {
@@ -114,6 +117,11 @@ impl Rules {
     /// Which versions of a key an action copies; `None` where it copies nothing.
     pub fn history(&self, action: ActionId) -> Option<History> {
         self.histories.get(usize::from(action.0)).copied().flatten()
+    }
+
+    /// Whether an entry belongs to the job's own lock object.
+    fn is_lock(&self, key: &Key) -> bool {
+        self.lock_object.as_ref().is_some_and(|lock| lock == key)
     }
 
     /// Whether what a rule selects stays where it is.

@@ -153,7 +153,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     (vec(rule, 0..5), policy).prop_map(|(rules, (allow_promotion, refuse, suspended))| {
         let null_versions = if refuse { NullVersions::Refuse } else { NullVersions::Allow };
         let policy = Policy { began: BEGAN, allow_promotion, null_versions, suspended };
-        Rules { rules, policy, histories: Vec::new() }
+        Rules { rules, policy, histories: Vec::new(), lock_object: None }
     })
 }
 

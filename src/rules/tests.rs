@@ -54,7 +54,7 @@ fn rules_of(rules: Vec<(Conditions, Verdict)>) -> Rules {
         null_versions: NullVersions::Refuse,
         suspended: false,
     };
-    Rules { rules, policy, histories: Vec::new() }
+    Rules { rules, policy, histories: Vec::new(), lock_object: None }
 }
 
 fn delete(conditions: Conditions) -> Rules {

@@ -49,6 +49,6 @@ pub use head_bucket::BucketHead;
 pub use list_level::LevelNames;
 pub use list_versions::ListVersions;
 pub use transfer::{
-    AclText, Attributes, Expect, Grant, Grantee, HeadVersion, ObjectChecksum, ObjectHead, Origin, Part,
-    PartWritten, PartsPage, RANGE_BYTES_MAX, RestoreAnswer, RestoreState, Written,
+    AclText, Attributes, Expect, Grant, Grantee, HeadVersion, LatestObject, ObjectChecksum, ObjectHead,
+    Origin, Part, PartWritten, PartsPage, RANGE_BYTES_MAX, RestoreAnswer, RestoreState, Written,
 };

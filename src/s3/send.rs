@@ -144,16 +144,27 @@ impl Client {
         let started = Instant::now();
         let result = self.attempt_unlogged(call).await;
         let (operation, elapsed_ms) = (call.context.operation.as_str(), started.elapsed().as_millis());
+        let request_id = match &result {
+            Ok(answer) => answer.header("x-amz-request-id"),
+            Err(error) => error.request_id.as_deref(),
+        };
+        let span = tracing::Span::current();
+        span.record("request_id", request_id);
+        if let Err(error) = &result {
+            span.record("code", &*error.code).record("otel.status_code", "ERROR");
+        }
         match &result {
             Ok(answer) => tracing::debug!(
                 operation,
                 status = answer.status,
                 elapsed_ms,
                 bytes = answer.body.len(),
-                request_id = answer.header("x-amz-request-id"),
+                request_id,
                 "answered"
             ),
-            Err(error) => tracing::debug!(operation, elapsed_ms, class = ?error.class, %error, "failed"),
+            Err(error) => {
+                tracing::debug!(operation, elapsed_ms, request_id, class = ?error.class, %error, "failed")
+            }
         }
         result
     }

@@ -36,7 +36,12 @@ pub(super) fn put(context: &Context<'_>, request: &Request) -> Result<Reply, Ref
              parameters",
         ));
     }
-    conditions::check_destination(request, &bucket, key.as_bytes())?;
+    if context.personality.refuses_put_if_match && request.header("if-match").is_some() {
+        return Err(Refusal::of("PreconditionFailed").with("Condition", "If-Match"));
+    }
+    if !context.personality.ignores_put_conditions {
+        conditions::check_destination(request, &bucket, key.as_bytes())?;
+    }
     let sequence = context.store.next_sequence();
     let digest = shown_digest(asked.encryption.as_ref(), sequence, || checksum::md5(&request.body));
     let extra = Extra {

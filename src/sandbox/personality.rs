@@ -41,6 +41,11 @@ pub struct Personality {
     /// CopyObject and CompleteMultipartUpload pass over all conditions, on the source and on what
     /// they write. Ceph RGW 16.
     pub ignores_copy_conditions: bool,
+    /// PutObject passes over all conditions. Ceph RGW 16 does over `If-None-Match: *`.
+    pub ignores_put_conditions: bool,
+    /// PutObject with `If-Match` is refused, whatever the ETag. Ceph RGW 16, where it is written with
+    /// quotes.
+    pub refuses_put_if_match: bool,
     /// CopyObject and CompleteMultipartUpload with a condition on what they write are 501
     /// NotImplemented.
     pub refuses_copy_conditions: bool,

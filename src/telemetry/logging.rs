@@ -2,8 +2,14 @@
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{Directive, FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use super::json_lines::JsonLines;
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +36,7 @@ const CAPPED_TARGETS: &[&str] = &[
     "h2",
     "hyper",
     "hyper_util",
+    "opentelemetry",
     "reqwest",
     "rustls",
 ];
@@ -59,19 +66,64 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     Ok(filter)
 }
 
-/// Installs the subscriber for the whole process. Later calls change nothing.
+/// What must be told of the end of the program.
+#[derive(Debug, Default)]
+pub struct Tracing {
+    #[cfg(feature = "otlp")]
+    traces: Option<super::otlp::Traces>,
+}
+
+impl Tracing {
+    /// Sends traces that are still here, for a few seconds at most. To be called outside the runtime while it
+    /// still works.
+    pub fn flush(&self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.flush();
+        }
+    }
+}
+
+/// Installs the subscriber for the whole process, from within its runtime. Later calls change nothing.
 ///
 /// # Errors
 /// A sentence that says what is wrong with `level`.
-pub fn init(level: &str, format: LogFormat, color: bool) -> Result<(), String> {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(io::stderr).with_ansi(color);
-    // An error here means that a subscriber is installed already, as in tests: it stays.
-    let _installed = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+pub fn init(level: &str, format: LogFormat, color: bool) -> Result<Tracing, String> {
+    let filter = filter(level)?;
+    let log = match format {
+        LogFormat::Text => {
+            // A person reads sentences: without the spans around an event, which then cost nothing.
+            let events = filter_fn(|of: &Metadata<'_>| of.is_event()).with_max_level_hint(LevelFilter::TRACE);
+            let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(color);
+            layer.with_target(false).with_filter(filter.and(events)).boxed()
+        }
+        LogFormat::Json => JsonLines::new(io::stderr).with_filter(filter).boxed(),
     };
-    Ok(())
+    let (layers, tracing, trouble) = with_traces(log);
+    // An error here means that a subscriber is installed already, as in tests: it stays.
+    let _installed = tracing_subscriber::registry().with(layers).try_init();
+    if let Some(trouble) = trouble {
+        tracing::warn!(part = "traces", "{trouble}");
+    }
+    Ok(tracing)
+}
+
+type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// The log, and traces where they are wanted; what is wrong with these is no reason not to work.
+#[cfg(feature = "otlp")]
+fn with_traces(log: Box<dyn Layer<Registry> + Send + Sync>) -> (Layers, Tracing, Option<String>) {
+    match super::otlp::layer() {
+        Ok(Some((layer, traces))) => (vec![log, layer], Tracing { traces: Some(traces) }, None),
+        Ok(None) => (vec![log], Tracing::default(), None),
+        Err(trouble) => (vec![log], Tracing::default(), Some(trouble)),
+    }
+}
+
+/// The log; traces need a cargo feature.
+#[cfg(not(feature = "otlp"))]
+fn with_traces(log: Box<dyn Layer<Registry> + Send + Sync>) -> (Layers, Tracing, Option<String>) {
+    (vec![log], Tracing::default(), None)
 }
 
 #[cfg(test)]

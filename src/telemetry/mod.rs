@@ -5,9 +5,12 @@ mod catalogue;
 mod events;
 mod exporter;
 mod exposition;
+mod json_lines;
 pub mod live;
 mod logging;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outputs;
 mod process;
 mod pushgateway;

@@ -21,6 +21,7 @@ from pathlib import Path
 import cases_crash  # noqa: F401  the imports register the cases
 import cases_keys  # noqa: F401
 import cases_limits  # noqa: F401
+import cases_locks  # noqa: F401
 import cases_moving  # noqa: F401
 import cases_refusals  # noqa: F401
 import cases_rules  # noqa: F401

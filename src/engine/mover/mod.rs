@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::checkpoint::{ChainBase, Step, StepState};
 use crate::job::{Job, Transfer};
@@ -206,13 +207,14 @@ where
     let (mut tasks, work) = (JoinSet::new(), Arc::new(work));
     for chain in chains {
         let (ctx, places, work) = (Arc::clone(ctx), chain.places(), Arc::clone(&work));
-        tasks.spawn(async move {
+        let under_way = async move {
             match ctx.mover.chains.acquire().await {
                 // Boxed: what a chain takes while it works, it does not take while it waits.
                 Ok(_held) if ctx.stop.level() == Level::Run => (places, Some(Box::pin(work(chain)).await)),
                 _ => (places, None),
             }
-        });
+        };
+        tasks.spawn(under_way.in_current_span());
     }
     let mut done = Vec::with_capacity(tasks.len());
     while let Some(joined) = tasks.join_next().await {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use crate::checkpoint::{Step, StepState};
 use crate::model::{Class, CopySettings, Failure, Key, Requirement};
@@ -278,7 +279,7 @@ impl Chain {
                 && tasks.len() < PARTS_AT_ONCE
                 && let Some(part) = missing.pop()
             {
-                tasks.spawn(self.part_copy(step, given, upload, part));
+                tasks.spawn(self.part_copy(step, given, upload, part).in_current_span());
             }
             let Some(joined) = tasks.join_next().await else { break };
             match self.part_of(joined) {

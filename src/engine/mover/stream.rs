@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -153,7 +154,7 @@ impl Chain {
             if let Some(sum) = &mut sum {
                 sum.update(&data.data);
             }
-            tasks.spawn(self.part_upload(given, upload, number, data));
+            tasks.spawn(self.part_upload(given, upload, number, data).in_current_span());
         }
         // Also after a failure: what comes next finds nothing that still arrives.
         while let Some(joined) = tasks.join_next().await {

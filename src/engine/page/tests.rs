@@ -25,6 +25,7 @@ fn rules(states: Vec<State>, beyond_newest: Option<u64>, allow_promotion: bool) 
         rules: vec![Rule { name: "r".into(), conditions, verdict: Verdict::Act(ActionId(0)) }],
         policy,
         histories: Vec::new(),
+        lock_object: None,
     }
 }
 

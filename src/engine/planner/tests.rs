@@ -112,6 +112,7 @@ fn rules() -> Rules {
         rules: vec![Rule { name: "r".into(), conditions, verdict: Wanted::Act(ActionId(0)) }],
         policy,
         histories: Vec::new(),
+        lock_object: None,
     }
 }
 

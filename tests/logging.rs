@@ -1,0 +1,82 @@
+//! The log as programs read it: every line of a real run is parsed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Ended, JOB, World, mixed};
+use s3sweep::sandbox::{Faults, Operation, RequestErrors};
+use serde_json::{Map, Value};
+
+const RULES: &str = "rules:\n  - { name: all, match: { state: any }, action: delete }\n";
+
+fn lines(ended: &Ended) -> Vec<Map<String, Value>> {
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    ended.stderr.lines().map(parse).collect()
+}
+
+fn run_with(world: &World, level: &str) -> Ended {
+    let job = world.job(RULES);
+    world.call(&["run", job.to_str().unwrap(), "--yes", "--log-format", "json", "--log-level", level])
+}
+
+#[test]
+fn every_line_says_where_in_the_run_it_belongs() {
+    let world = World::new(mixed(300));
+    let lines = lines(&run_with(&world, "debug").expect(0));
+    let run = world.files().run_id;
+    for line in &lines {
+        for field in ["timestamp", "level", "target"] {
+            assert!(line[field].is_string(), "{field} of {line:?}");
+        }
+        assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        assert!(!line.contains_key("span") && !line.contains_key("spans"), "{line:?}");
+    }
+    let answered = |operation: &str| {
+        let of = |line: &&Map<String, Value>| {
+            line.get("message").is_some_and(|message| message == "answered")
+                && line.get("operation").is_some_and(|of| of == operation)
+        };
+        lines.iter().filter(of).collect::<Vec<_>>()
+    };
+    let (listed, deleted) = (answered("ListObjectVersions"), answered("DeleteObjects"));
+    assert!(!listed.is_empty() && !deleted.is_empty());
+    assert!(listed.iter().any(|line| line.get("range").is_some_and(Value::is_i64)), "{listed:?}");
+    assert!(deleted.iter().all(|line| line["range"].is_i64()), "{deleted:?}");
+    for line in listed.iter().chain(&deleted) {
+        assert_eq!((&line["job"], &line["run_id"]), (&Value::from(JOB), &Value::from(run.as_str())));
+        assert_eq!(line["attempt"], 1);
+    }
+    let batches: BTreeSet<i64> = deleted.iter().map(|line| line["batch"].as_i64().unwrap()).collect();
+    assert!(batches.len() > 1 && batches.len() <= deleted.len(), "{batches:?}");
+    let ids: BTreeSet<&str> =
+        listed.iter().chain(&deleted).map(|line| line["request_id"].as_str().unwrap()).collect();
+    let served: BTreeSet<String> =
+        world.sandbox.oplog().iter().map(|record| record.request_id.clone()).collect();
+    assert_eq!(ids.len(), listed.len() + deleted.len());
+    assert!(deleted.iter().all(|line| served.contains(line["request_id"].as_str().unwrap())), "{served:?}");
+}
+
+#[test]
+fn warnings_carry_them_at_the_default_level_too() {
+    let errors = vec![RequestErrors {
+        operation: Some(Operation::DeleteObjects),
+        share: 0.7,
+        code: "SlowDown".into(),
+        retry_after_secs: None,
+    }];
+    let world = World::with_faults(mixed(60), Faults { request_errors: errors, ..Faults::default() });
+    let lines = lines(&run_with(&world, "warn").expect(0));
+    let put_off: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"].as_str().is_some_and(|message| message.starts_with("put off")))
+        .collect();
+    assert!(!put_off.is_empty(), "{lines:?}");
+    for line in put_off {
+        assert_eq!(line["run_id"], world.files().run_id.as_str());
+        assert!(line["batch"].is_i64() && line["range"].is_i64(), "{line:?}");
+        assert!(!line.contains_key("operation"), "the request is over: {line:?}");
+    }
+}
