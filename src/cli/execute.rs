@@ -74,8 +74,8 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         is_success: *ending == Ending::Done && !planning,
     });
     board.ended(Ended { word: ending.word(), exit_code: ending.exit_code(), message: ending.message() });
-    if exporter.is_some() {
-        board.told(LAST_WORD_PATIENCE).await;
+    if let Some(exporter) = exporter {
+        exporter.close(LAST_WORD_PATIENCE).await;
     }
     notices.send(ending, told.run.as_ref()).await;
     outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;

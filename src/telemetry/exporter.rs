@@ -8,6 +8,7 @@ mod patient;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::live::{self, Board};
@@ -47,8 +49,10 @@ struct Sources {
 #[derive(Debug)]
 pub struct Exporter {
     address: SocketAddr,
+    /// Told once no more is to be answered.
+    closing: watch::Sender<bool>,
     /// Dropping the set ends the listener and its connections.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Exporter {
@@ -62,8 +66,16 @@ impl Exporter {
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         let address = listener.local_addr()?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::new(Sources { metrics, board })));
-        Ok(Self { address, _tasks: tasks })
+        let closing = watch::Sender::new(false);
+        tasks.spawn(accept(listener, Arc::new(Sources { metrics, board }), closing.subscribe()));
+        Ok(Self { address, closing, tasks })
+    }
+
+    /// Takes no more requests, and ends when what is being answered has left, or after `patience`.
+    pub async fn close(mut self, patience: Duration) {
+        self.closing.send_replace(true);
+        let all_left = async { while self.tasks.join_next().await.is_some() {} };
+        let _left = tokio::time::timeout(patience, all_left).await;
     }
 
     /// Where it listens.
@@ -72,35 +84,62 @@ impl Exporter {
     }
 }
 
-async fn accept(listener: TcpListener, sources: Arc<Sources>) {
+/// Returns once no more is to be answered.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    // Where the sender is gone, so is the listener.
+    let _closed = closing.wait_for(|closing| *closing).await;
+}
+
+async fn accept(listener: TcpListener, sources: Arc<Sources>, mut closing: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
-        while connections.len() >= CONNECTIONS_MAX {
-            connections.join_next().await;
-        }
-        let Ok((stream, peer)) = listener.accept().await else {
+        let next = async {
+            while connections.len() >= CONNECTIONS_MAX {
+                connections.join_next().await;
+            }
+            listener.accept().await
+        };
+        let accepted = tokio::select! {
+            accepted = next => accepted,
+            () = closed(&mut closing) => break,
+        };
+        let Ok((stream, peer)) = accepted else {
             // Out of descriptors, say: the scrape is lost, the run goes on.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        connections.spawn(serve(stream, peer, Arc::clone(&sources)));
+        connections.spawn(serve(stream, peer, Arc::clone(&sources), closing.clone()));
         while connections.try_join_next().is_some() {}
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, sources: Arc<Sources>) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    sources: Arc<Sources>,
+    mut closing: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request| {
         let sources = Arc::clone(&sources);
         async move { Ok::<_, Infallible>(answer(request, &sources, peer).await) }
     });
-    // A client that hangs up early is its own business.
-    let _ended = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service)
-        .await;
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service);
+    let mut connection = pin!(connection);
+    // A client that hangs up early is its own business.
+    let _ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closed(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;

@@ -166,7 +166,8 @@ class Look:
         ends = time.monotonic() + seconds
         while not self.page.evaluate(expression):
             if time.monotonic() > ends:
-                raise TimeoutError(f"waited in vain for {expression}")
+                said = self.page.evaluate("document.querySelector('header').innerText")
+                raise TimeoutError(f"waited in vain for {expression}; the page says {said!r}, faults {self.faults}")
             self.page.wait_for_timeout(30)
 
     def text(self, name: str) -> str:

@@ -272,17 +272,15 @@ async fn events_tell_what_is_new_and_how_it_ended() {
     let board = Arc::clone(&world.board);
     let ended = Ended { word: "budget", exit_code: 78, message: "budget.max_versions is reached".into() };
     board.ended(ended);
-    let mut rest = String::new();
-    let read = stream.read_to_string(&mut rest);
-    // The body ends; the connection stays for another request until it has rested too long.
-    let _timed = tokio::time::timeout(Duration::from_millis(300), read).await;
-    world.board.told(Duration::from_secs(5)).await;
-    assert!(!world.board.is_watched());
     let late = world.get("/events").await;
     assert!(
         late.contains("event: end\n") && late.contains("\"exit_code\":78") && late.contains("\"listed\":11"),
         "{late}"
     );
+    world.exporter.close(Duration::from_secs(10)).await;
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("event: end\n") && !board.is_watched(), "{rest}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ mod token;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -265,15 +265,6 @@ impl Board {
             *locked(&page.errands) = None;
         }
         self.enter(Phase::Ended(ended));
-    }
-
-    /// Waits until all who look have been told of the end, and no longer than `patience`.
-    pub async fn told(&self, patience: Duration) {
-        if let Some(page) = &self.page {
-            let mut listeners = page.listeners.subscribe();
-            let all_gone = listeners.wait_for(|listeners| *listeners == 0);
-            let _told = tokio::time::timeout(patience, all_gone).await;
-        }
     }
 
     /// Begins to take orders; they end with the receiver. `None` where nobody may give any.
