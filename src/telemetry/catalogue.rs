@@ -126,7 +126,7 @@ pub(super) const OTHER: &str = "other";
 /// The word for an error of which only the HTTP status is known, as in the answer to HEAD.
 pub(super) const NO_CODE: &str = "none";
 
-/// The error codes that may become a label, the server's and ours; every other code counts as [`OTHER`].
+/// The error codes that may become a label, the server's and ours; every other code counts as `other`.
 pub const CODES: &[&str] = &[
     // The rate, and the server.
     "SlowDown",
