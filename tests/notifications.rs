@@ -341,3 +341,21 @@ fn after_a_signal_the_wait_is_short_and_the_exit_code_that_of_the_run() {
     assert!(ended.took < PATIENCE_AFTER_SIGNAL + Duration::from_secs(10), "{:?}", ended.took);
     assert_eq!(letters(&world).len(), 1);
 }
+
+#[test]
+fn an_outage_is_no_signal_and_its_notice_has_all_the_time() {
+    let later: &'static str = format!("Retry-After: {}\r\n", PATIENCE_AFTER_SIGNAL.as_secs() + 1).leak();
+    let receiver = Receiver::start(vec![Answer::Status(503, later)]);
+    let errors = vec![RequestErrors {
+        operation: Some(Operation::ListObjectVersions),
+        code: "ServiceUnavailable".into(),
+        share: 1.0,
+        retry_after_secs: None,
+    }];
+    let world = world(plain(5, 1), Faults { request_errors: errors, ..Faults::default() }, &receiver);
+    let job = world.job(&format!(
+        "retry: {{ give_up_after: 1s }}\n{RULES}notify:\n  - {{ url_env: HOOK_URL }}\n"
+    ));
+    world.run(&job).expect(75).says(&["could not be listed"]);
+    assert_eq!((receiver.received().len(), letters(&world).len()), (2, 0));
+}

@@ -56,8 +56,7 @@ impl Notices {
             return;
         }
         let notice = notice_of(self.blank, ending, run);
-        let patience =
-            if matches!(ending, Ending::Interrupted(_)) { PATIENCE_AFTER_SIGNAL } else { PATIENCE };
+        let patience = if super::signals::came() { PATIENCE_AFTER_SIGNAL } else { PATIENCE };
         self.post.send(&notice, patience, super::signals::next()).await;
     }
 }

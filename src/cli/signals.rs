@@ -1,11 +1,20 @@
 //! SIGINT and SIGTERM: the first asks for an orderly end, the second for one at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::engine::{Ending, Stop};
+
+/// Signals are the process's, so this is too.
+static CAME: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody has asked this process to end, however it ended then.
+pub(super) fn came() -> bool {
+    CAME.load(Ordering::Acquire)
+}
 
 /// Returns at the next SIGINT or SIGTERM; never where they cannot be watched.
 pub(super) async fn next() {
@@ -34,6 +43,7 @@ pub(super) fn watch(stop: Arc<Stop>) -> Result<JoinHandle<()>, Ending> {
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
             };
+            CAME.store(true, Ordering::Release);
             if count == 0 {
                 tracing::warn!("{name}: finishing what is in flight; once more to stop at once");
                 stop.drain(Ending::Interrupted(format!("{name}: stopped after settling what was in flight")));
