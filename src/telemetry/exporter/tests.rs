@@ -111,7 +111,7 @@ async fn ready_while_the_run_is_under_way() {
     for phase in [
         Phase::Starting("the checkpoint is not open yet"),
         Phase::Running,
-        Phase::Stopping("SIGTERM".into()),
+        Phase::Stopping("a delete marker appeared on secret/key".into()),
         Phase::Ended(ended),
         Phase::Running,
     ] {
@@ -122,7 +122,7 @@ async fn ready_while_the_run_is_under_way() {
     let wanted = [
         (503, "starting: the checkpoint is not open yet"),
         (200, "ok"),
-        (503, "stopping: SIGTERM"),
+        (503, "stopping"),
         (503, "ended: interrupted"),
         (503, "ended: interrupted"),
     ];

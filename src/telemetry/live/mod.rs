@@ -62,12 +62,13 @@ impl Phase {
         }
     }
 
-    /// Why the run is not ready, where it is not.
+    /// What the run is doing where it is not ready, in fixed words: why it stops may name keys, and probes are
+    /// answered to everybody.
     fn obstacle(&self) -> Option<String> {
         match self {
             Self::Starting(what) => Some(format!("starting: {what}")),
             Self::Planning | Self::Confirming | Self::Running => None,
-            Self::Stopping(why) => Some(format!("stopping: {why}")),
+            Self::Stopping(_) => Some("stopping".into()),
             Self::Ended(ended) => Some(format!("ended: {}", ended.word)),
         }
     }
@@ -196,7 +197,7 @@ impl Board {
         self.phase.borrow().clone()
     }
 
-    /// Why the run is not ready, where it is not.
+    /// What the run is doing where it is not ready, in fixed words.
     pub fn obstacle(&self) -> Option<String> {
         self.phase.borrow().obstacle()
     }

@@ -30,9 +30,9 @@ fn a_stop_is_not_taken_back() {
         words,
         [
             ("planning", None),
-            ("stopping", text("stopping: a")),
-            ("stopping", text("stopping: a")),
-            ("stopping", text("stopping: b")),
+            ("stopping", text("stopping")),
+            ("stopping", text("stopping")),
+            ("stopping", text("stopping")),
             ("ended", text("ended: done")),
             ("ended", text("ended: done")),
         ]
