@@ -241,6 +241,8 @@ async fn wrong_tokens_are_refused_and_slowed_down() {
         seen.push(status(&world.order(wrong, pause).await));
     }
     assert_eq!(seen, [401, 401, 401, 401, 401, 429, 429, 429]);
+    assert_eq!(status(&world.order(TOKEN, pause).await), 409, "they shut nobody out who has the right one");
+    assert_eq!(status(&world.order("x", pause).await), 429);
     let silent = self::world(Some(PageSettings::default())).await;
     assert_eq!(status(&silent.order(TOKEN, pause).await), 403, "a page without a token has no buttons");
     assert!(silent.board.take_orders().is_none());

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-/// The shortest token that is taken: shorter ones can be guessed in the time that a run takes.
+/// The shortest token that is taken: shorter ones can be guessed in the time that a run takes. Only its length
+/// and chance protect it, so that wrong ones never shut out the right one.
 pub const TOKEN_CHARS_MIN: usize = 16;
-/// Wrong tokens that are looked at in a row.
+/// Wrong tokens in a row that are told of, each by a line in the log.
 const GUESSES_MAX: u32 = 5;
-/// After so long one more is looked at.
+/// After so long one more is.
 const GUESS_EVERY: Duration = Duration::from_secs(2);
 
 /// A token. Only its digest is kept, and nothing shows it.
@@ -52,7 +53,7 @@ pub(super) struct Guesses {
 }
 
 impl Guesses {
-    /// Whether another token may be looked at.
+    /// Whether another wrong token is told of.
     pub(super) fn may_try(&mut self, now: Instant) -> bool {
         let rested = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let forgiven = u32::try_from(rested.as_millis() / GUESS_EVERY.as_millis()).unwrap_or(u32::MAX);
