@@ -353,9 +353,8 @@ fn an_outage_is_no_signal_and_its_notice_has_all_the_time() {
         retry_after_secs: None,
     }];
     let world = world(plain(5, 1), Faults { request_errors: errors, ..Faults::default() }, &receiver);
-    let job = world.job(&format!(
-        "retry: {{ give_up_after: 1s }}\n{RULES}notify:\n  - {{ url_env: HOOK_URL }}\n"
-    ));
+    let job =
+        world.job(&format!("retry: {{ give_up_after: 1s }}\n{RULES}notify:\n  - {{ url_env: HOOK_URL }}\n"));
     world.run(&job).expect(75).says(&["could not be listed"]);
     assert_eq!((receiver.received().len(), letters(&world).len()), (2, 0));
 }

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
 use crate::checkpoint::{RangeRow, Snapshot};
 use crate::model::{Fate, Key, Outcome, Record};
 use crate::telemetry::live::{Errand, FailureRow, Obeyed, Order, visible};
@@ -31,6 +33,9 @@ use rates::History;
 const FAILURES_SHOWN: usize = 50;
 /// How often figures are gathered.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long they are good for whoever opens the page meanwhile: opening it again and again must not cost the
+/// run more than looking at it does.
+const GOOD_FOR: Duration = Duration::from_millis(250);
 
 /// What is remembered of a run for those who look at it.
 pub(super) struct Monitor {
@@ -109,19 +114,58 @@ impl Monitor {
 /// Shows figures while somebody looks; never ends by itself.
 pub(super) async fn show(ctx: Arc<Context>, listing: Arc<Listing>) {
     let Some(monitor) = &ctx.monitor else { return };
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut beats = Beats::new();
     loop {
-        // A page that is opened need not wait for the next second.
+        if beats.next(ctx.board.audience_changed()).await == Beat::Second {
+            locked(&monitor.history).note(&ctx);
+        }
+        if ctx.board.is_watched() {
+            if let Some(snapshot) = gather::snapshot(&ctx, &listing).await {
+                ctx.board.publish(snapshot);
+            }
+            beats.gathered();
+        }
+    }
+}
+
+/// Why figures are due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Beat {
+    /// A second has passed.
+    Second,
+    /// A page was opened or closed: whoever opened it need not wait for the next second.
+    Audience,
+}
+
+/// When figures are due.
+struct Beats {
+    seconds: Interval,
+    /// Until then those that were gathered last are good enough for whoever opens the page.
+    good_until: Instant,
+}
+
+impl Beats {
+    fn new() -> Self {
+        let mut seconds = interval(EVERY);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { seconds, good_until: Instant::now() }
+    }
+
+    /// Returns when figures are due; `audience` ends when a page is opened or closed.
+    async fn next(&mut self, audience: impl Future<Output = ()>) -> Beat {
+        let opened = async {
+            audience.await;
+            sleep_until(self.good_until).await;
+        };
         tokio::select! {
-            _tick = ticks.tick() => locked(&monitor.history).note(&ctx),
-            () = ctx.board.audience_changed() => {}
+            _tick = self.seconds.tick() => Beat::Second,
+            () = opened => Beat::Audience,
         }
-        if ctx.board.is_watched()
-            && let Some(snapshot) = gather::snapshot(&ctx, &listing).await
-        {
-            ctx.board.publish(snapshot);
-        }
+    }
+
+    /// Figures were gathered, or could not be.
+    fn gathered(&mut self) {
+        self.good_until = Instant::now() + GOOD_FOR;
     }
 }
 
@@ -178,4 +222,25 @@ fn carry_out(ctx: &Context, order: Order) -> Obeyed {
         }
     }
     Obeyed { is_paused: pace.reins().is_paused(), ceiling_per_second: pace.versions_ceiling().0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn opening_pages_again_and_again_gathers_no_oftener() {
+        let mut beats = Beats::new();
+        let began = Instant::now();
+        assert_eq!(beats.next(pending()).await, Beat::Second, "the first is due at once");
+        assert_eq!(beats.next(ready(())).await, Beat::Audience, "and who opens a page waits for none");
+        for _ in 0..5 {
+            beats.gathered();
+            beats.next(ready(())).await;
+        }
+        // One of the five may be the beat of a second.
+        assert!(began.elapsed() >= GOOD_FOR * 4, "{:?}", began.elapsed());
+    }
 }

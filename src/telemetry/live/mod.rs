@@ -308,7 +308,7 @@ impl Page {
         }
         let mut guesses = locked(&self.guesses);
         let now = Instant::now();
-        if !guesses.may_try(now) {
+        if !guesses.is_told(now) {
             return Admission::TooOften;
         }
         guesses.failed(now);

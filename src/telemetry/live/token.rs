@@ -54,7 +54,7 @@ pub(super) struct Guesses {
 
 impl Guesses {
     /// Whether another wrong token is told of.
-    pub(super) fn may_try(&mut self, now: Instant) -> bool {
+    pub(super) fn is_told(&mut self, now: Instant) -> bool {
         let rested = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let forgiven = u32::try_from(rested.as_millis() / GUESS_EVERY.as_millis()).unwrap_or(u32::MAX);
         if forgiven > 0 {
@@ -87,17 +87,17 @@ mod tests {
     }
 
     #[test]
-    fn guesses_become_slow() {
+    fn wrong_tokens_are_told_of_now_and_then() {
         let (mut guesses, began) = (Guesses::default(), Instant::now());
         for _ in 0..GUESSES_MAX {
-            assert!(guesses.may_try(began));
+            assert!(guesses.is_told(began));
             guesses.failed(began);
         }
-        assert!(!guesses.may_try(began) && !guesses.may_try(began + Duration::from_millis(1_900)));
+        assert!(!guesses.is_told(began) && !guesses.is_told(began + Duration::from_millis(1_900)));
         let later = began + GUESS_EVERY;
-        assert!(guesses.may_try(later));
+        assert!(guesses.is_told(later));
         guesses.failed(later);
-        assert!(!guesses.may_try(later + Duration::from_millis(1_900)));
-        assert!(guesses.may_try(later + Duration::from_secs(60)));
+        assert!(!guesses.is_told(later + Duration::from_millis(1_900)));
+        assert!(guesses.is_told(later + Duration::from_secs(60)));
     }
 }
