@@ -1,13 +1,14 @@
 //! Notices that are not delivered yet, one file each: `undelivered/RUN-N.json` in the job's state directory.
 //!
 //! Neither a secret nor a URL is in them, only the name of the hook that they are for. Who sends a letter holds
-//! its lock, so that two processes never send the same one at the same time.
+//! its lock, so that two processes never send the same one at the same time. A letter has its name only once it
+//! is complete and locked; what a process that was killed left of one, `RUN-N.tmp`, goes after an hour.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ use super::delivery::Parcel;
 const AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Letters that are kept; the oldest goes for a new one.
 const COUNT_MAX: usize = 100;
+/// Writing a letter takes no longer than this by far.
+const WRITING_MAX: Duration = Duration::from_secs(3600);
 /// A letter is no longer than a job file's template with a notice in it.
 const BYTES_MAX: u64 = 4 << 20;
 /// The version of the form of letters.
@@ -89,32 +92,46 @@ impl Letters {
         };
         let make = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-            let (file, path) = self.create(run.unwrap_or("no-run"))?;
-            // Nobody else can know of it yet.
-            file.try_lock().map_err(io::Error::from)?;
-            let mut held = Held { file, path, letter };
-            held.store()?;
-            Ok(held)
+            let Draft { path, temporary, file } = self.draft(run.unwrap_or("no-run"))?;
+            let stored = store(&letter, file, &temporary, &path);
+            stored.map(|file| Held { file, path, letter })
         };
         make().map_err(|error: io::Error| format!("writing below {}: {error}", self.dir.display()))
     }
 
-    /// The first free name of a run.
-    fn create(&self, run: &str) -> io::Result<(File, PathBuf)> {
+    /// The first free name of a run. Whoever wants a name first has its temporary one, so that nobody can take
+    /// it between the look at it and the rename.
+    fn draft(&self, run: &str) -> io::Result<Draft> {
         for number in 1..=COUNT_MAX * 10 {
             let path = self.dir.join(format!("{run}-{number}.json"));
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            let temporary = path.with_extension(TEMPORARY);
+            match create().create_new(true).open(&temporary) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(file) => return Ok((file, path)),
+                Ok(_) if path.exists() => fs::remove_file(&temporary)?,
+                Ok(file) => return Ok(Draft { path, temporary, file }),
             }
         }
         Err(io::Error::other("too many letters of one run"))
     }
 
+    /// Deletes what processes left that were killed while they wrote.
+    fn tidy(&self, now: Timestamp) {
+        let Ok(dir) = fs::read_dir(&self.dir) else { return };
+        for entry in dir.filter_map(Result::ok) {
+            let path = entry.path();
+            let is_left = path.extension().is_some_and(|extension| extension == TEMPORARY)
+                && age_of(&path, now).is_some_and(|age| age > WRITING_MAX);
+            if is_left && let Err(error) = fs::remove_file(&path) {
+                tracing::debug!("{} cannot be deleted: {error}", path.display());
+            }
+        }
+    }
+
     /// The letters that nobody else is sending, the oldest first, and how many went because they were too old
     /// or too many.
     pub(super) fn waiting(&self, now: Timestamp) -> (Vec<(Held, Letter)>, usize) {
+        self.tidy(now);
         let Ok(dir) = fs::read_dir(&self.dir) else { return (Vec::new(), 0) };
         let paths = dir.filter_map(|entry| Some(entry.ok()?.path()));
         let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
@@ -145,16 +162,9 @@ impl Held {
         let mut text = String::new();
         (&mut file).take(BYTES_MAX).read_to_string(&mut text).ok()?;
         let letter: Letter = serde_json::from_str(&text).ok()?;
-        // Whoever held it before may have delivered it meanwhile.
-        (letter.version == VERSION && path.exists()).then_some(Self { file, path, letter })
-    }
-
-    fn store(&mut self) -> io::Result<()> {
-        let text = serde_json::to_vec(&self.letter)?;
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        self.file.write_all(&text)?;
-        self.file.sync_all()
+        // Whoever held it before may have delivered it meanwhile, or put a newer one in its place.
+        let is_it = is_at(&file, &path).unwrap_or(false);
+        (letter.version == VERSION && is_it).then_some(Self { file, path, letter })
     }
 
     /// It is no longer needed.
@@ -172,9 +182,62 @@ impl Held {
     pub(super) fn keep(mut self, attempts: u32, why: &str) -> Result<PathBuf, String> {
         self.letter.attempts = attempts;
         why.clone_into(&mut self.letter.why);
-        self.store().map_err(|error| format!("writing {}: {error}", self.path.display()))?;
+        self.replace().map_err(|error| format!("writing {}: {error}", self.path.display()))?;
         Ok(self.path)
     }
+
+    /// Puts what is known of the letter now in its place. Its lock is held until then.
+    fn replace(&self) -> io::Result<File> {
+        // Nobody else uses this name while the letter is locked.
+        let temporary = self.path.with_added_extension(TEMPORARY);
+        store(&self.letter, create().create(true).truncate(true).open(&temporary)?, &temporary, &self.path)
+    }
+}
+
+/// The extension of what is being written.
+const TEMPORARY: &str = "tmp";
+
+/// A letter that is about to be written.
+struct Draft {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+/// How letters are opened for writing: for their owner.
+fn create() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Writes a letter into the empty file `temporary`, and has it at `path` once it is complete. Returns the file,
+/// locked.
+fn store(letter: &Letter, mut file: File, temporary: &Path, path: &Path) -> io::Result<File> {
+    let mut write = || {
+        file.try_lock()?;
+        file.write_all(&serde_json::to_vec(letter)?)?;
+        file.sync_all()?;
+        fs::rename(temporary, path)
+    };
+    if let Err(error) = write() {
+        // The disk may be full: what it took is given back. What cannot be deleted goes later.
+        let _deleted = fs::remove_file(temporary);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Whether an open file is the one at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (open, there) = (file.metadata()?, fs::metadata(path)?);
+    Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+}
+
+/// How long ago a file was written.
+fn age_of(path: &Path, now: Timestamp) -> Option<Duration> {
+    let written = fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    now.since(Timestamp::from_millis(i64::try_from(written.as_millis()).ok()?))
 }
 
 #[cfg(test)]
@@ -238,5 +301,49 @@ mod tests {
         fs::write(letters.dir.join("notes.txt"), "mine").unwrap();
         assert!(letters.waiting(at(0)).0.is_empty());
         assert_eq!(fs::read_dir(&letters.dir).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_letter_has_its_name_once_it_is_complete_and_what_was_left_of_others_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let letters = Letters::new(dir.path());
+        // Somebody is writing, or was killed while he did.
+        fs::create_dir(&letters.dir).unwrap();
+        let left = letters.draft("r").unwrap();
+        assert!(fs::metadata(&left.temporary).unwrap().len() == 0 && !left.path.exists());
+        let now = crate::notify::local_now();
+        assert!(letters.waiting(now).0.is_empty() && left.temporary.exists());
+        let held = letters.write(Some("r"), "h", &parcel("a"), now).unwrap();
+        assert_eq!(
+            held.path,
+            letters.dir.join("r-2.json"),
+            "a name that may be taken any moment is not taken"
+        );
+        held.keep(1, "away").unwrap();
+        let held = letters.write(Some("r"), "h", &parcel("b"), now).unwrap();
+        assert_eq!(held.path, letters.dir.join("r-3.json"));
+        held.keep(1, "away").unwrap();
+        let hours = Timestamp::from_millis(now.as_millis() + 2 * 3_600_000);
+        assert_eq!(letters.waiting(hours).0.len(), 2);
+        assert!(!left.temporary.exists(), "what nobody will complete is gone");
+        let held = letters.write(Some("r"), "h", &parcel("c"), hours).unwrap();
+        assert_eq!(held.path, left.path);
+        assert_eq!(fs::read_dir(&letters.dir).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn nobody_takes_what_was_in_the_place_of_a_letter_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let letters = Letters::new(dir.path());
+        let path = letters.write(None, "h", &parcel("a"), at(1)).unwrap().keep(1, "away").unwrap();
+        let before = File::open(&path).unwrap();
+        assert!(is_at(&before, &path).unwrap());
+        let held = Held::take(path.clone()).unwrap();
+        let kept = held.replace().unwrap();
+        assert!(!is_at(&before, &path).unwrap() && is_at(&kept, &path).unwrap());
+        drop(held);
+        assert!(Held::take(path.clone()).is_none(), "the new one is locked from the beginning");
+        drop(kept);
+        assert!(Held::take(path).is_some());
     }
 }
