@@ -358,3 +358,22 @@ fn an_outage_is_no_signal_and_its_notice_has_all_the_time() {
     world.run(&job).expect(75).says(&["could not be listed"]);
     assert_eq!((receiver.received().len(), letters(&world).len()), (2, 0));
 }
+
+#[test]
+fn the_end_of_a_run_does_not_wait_for_letters_of_earlier_runs() {
+    let receiver = Receiver::start(vec![Answer::Status(404, "")]);
+    let world = world(plain(5, 1), Faults::default(), &receiver);
+    let job = job(&world, "");
+    world.run(&job).expect(0);
+    assert_eq!(letters(&world).len(), 1);
+    // What the second run sends first is the letter of the first.
+    receiver.answers_next(vec![Answer::Hang]);
+    let ended = world.run(&job).expect(0);
+    assert!(ended.took < Duration::from_secs(8), "{:?}", ended.took);
+    let received = receiver.received();
+    assert_eq!(received.len(), 3, "its own was delivered");
+    assert_eq!(received[1].body, received[0].body);
+    assert_eq!(letters(&world).len(), 1, "the letter stays for the next run");
+    world.run(&job).expect(0).says(&["delivered late"]);
+    assert!(letters(&world).is_empty());
+}

@@ -54,7 +54,8 @@ pub(super) struct Letters {
 /// A letter that this process holds. The lock ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
-    file: File,
+    /// Open because that is what holds the lock.
+    _lock: File,
     path: PathBuf,
     letter: Letter,
 }
@@ -94,7 +95,7 @@ impl Letters {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
             let Draft { path, temporary, file } = self.draft(run.unwrap_or("no-run"))?;
             let stored = store(&letter, file, &temporary, &path);
-            stored.map(|file| Held { file, path, letter })
+            stored.map(|lock| Held { _lock: lock, path, letter })
         };
         make().map_err(|error: io::Error| format!("writing below {}: {error}", self.dir.display()))
     }
@@ -164,7 +165,7 @@ impl Held {
         let letter: Letter = serde_json::from_str(&text).ok()?;
         // Whoever held it before may have delivered it meanwhile, or put a newer one in its place.
         let is_it = is_at(&file, &path).unwrap_or(false);
-        (letter.version == VERSION && is_it).then_some(Self { file, path, letter })
+        (letter.version == VERSION && is_it).then_some(Self { _lock: file, path, letter })
     }
 
     /// It is no longer needed.
@@ -283,7 +284,7 @@ mod tests {
         let letters = Letters::new(dir.path());
         for number in 0..COUNT_MAX as i64 + 3 {
             let held = letters.write(None, "h", &parcel("x"), at(number)).unwrap();
-            assert_eq!(held.file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(fs::metadata(&held.path).unwrap().permissions().mode() & 0o777, 0o600);
         }
         let (waiting, given_up) = letters.waiting(at(200));
         assert_eq!((waiting.len(), waiting[0].1.written_ms, given_up), (COUNT_MAX, 3000, 3));

@@ -40,8 +40,8 @@ pub struct Post {
     hooks: Arc<Vec<Hook>>,
     letters: Arc<Letters>,
     troubles: Troubles,
-    /// What goes on beside the run: letters of earlier runs. Ends when this is dropped.
-    tasks: JoinSet<()>,
+    /// What goes on beside the run: letters of earlier runs. Nobody waits for them; ends when this is dropped.
+    late: JoinSet<()>,
 }
 
 impl std::fmt::Debug for Post {
@@ -54,12 +54,12 @@ impl Post {
     /// Opens the post of a job, and begins to send what earlier runs could not.
     pub fn open(hooks: Vec<Hook>, state_dir: &Path, troubles: Troubles) -> Self {
         let (hooks, letters) = (Arc::new(hooks), Arc::new(Letters::new(state_dir)));
-        let mut tasks = JoinSet::new();
+        let mut late = JoinSet::new();
         if !hooks.is_empty() && letters.are_there() {
-            let late = send_letters(Arc::clone(&hooks), Arc::clone(&letters), Arc::clone(&troubles));
-            tasks.spawn(late.in_current_span());
+            let sent = send_letters(Arc::clone(&hooks), Arc::clone(&letters), Arc::clone(&troubles));
+            late.spawn(sent.in_current_span());
         }
-        Self { hooks, letters, troubles, tasks }
+        Self { hooks, letters, troubles, late }
     }
 
     /// Whether nobody wants to hear of anything.
@@ -68,9 +68,11 @@ impl Post {
     }
 
     /// Sends a notice to every hook that wants to hear of it. Returns when all have it, when `patience` is at an
-    /// end, or when `interrupted` is: what was not delivered by then stays as a letter.
-    pub async fn send(mut self, notice: &Notice, patience: Duration, interrupted: impl Future<Output = ()>) {
+    /// end, or when `interrupted` is: what was not delivered by then stays as a letter, and so do those of earlier
+    /// runs, which go on until then and are not waited for.
+    pub async fn send(self, notice: &Notice, patience: Duration, interrupted: impl Future<Output = ()>) {
         let until = Instant::now() + patience;
+        let mut tasks = JoinSet::new();
         for hook in self.hooks.iter().filter(|hook| hook.hears(notice.event)) {
             let parcel = Parcel::of(hook, notice, delivery_id());
             let held = match self.letters.write(notice.run.as_deref(), &hook.id, &parcel, local_now()) {
@@ -83,17 +85,21 @@ impl Post {
                 }
             };
             let sent = send_one(hook.clone(), parcel, held, until, Arc::clone(&self.troubles));
-            self.tasks.spawn(sent.in_current_span());
+            tasks.spawn(sent.in_current_span());
         }
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        tokio::select! {
-            () = all => return,
-            () = tokio::time::sleep_until(until + delivery::SLACK) => {}
-            () = interrupted => {}
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let is_all_sent = tokio::select! {
+            () = all => true,
+            () = tokio::time::sleep_until(until + delivery::SLACK) => false,
+            () = interrupted => false,
+        };
+        if !is_all_sent {
+            (self.troubles)(
+                "nobody waits any more for notifications that are under way: the next run sends them",
+            );
         }
-        (self.troubles)(
-            "nobody waits any more for notifications that are under way: the next run sends them",
-        );
+        // A receiver that hangs over an old letter must not delay the end of a run that it has heard of.
+        drop(self.late);
     }
 }
 
