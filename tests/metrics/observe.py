@@ -410,7 +410,8 @@ def check_gateway(prom: Prometheus, name: str, summary: dict) -> None:
         wait_for(f"{metric} of {name}", lambda: prom.instant(f"{metric}{at}"), 10)
         return prom.value(f"sum({metric}{at.replace('}', by + '}')})")
 
-    assert told("s3sweep_run_exit_code") == summary["exit_code"], f"{name}: exit code at the gateway"
+    # What was pushed last is scraped within a second or so.
+    wait_for(f"exit code of {name} at the gateway", lambda: told("s3sweep_run_exit_code") == summary["exit_code"], 10)
     assert 0 <= time.time() - told("s3sweep_run_end_time_seconds") < 600
     assert told("s3sweep_run_state", ', state="ended"') == 1, f"{name}: state at the gateway"
     pairs = [
