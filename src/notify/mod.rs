@@ -32,6 +32,9 @@ pub const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(5);
 /// How long one letter of an earlier run is tried.
 const PATIENCE_FOR_LETTERS: Duration = Duration::from_secs(30);
 
+/// How long the end waits for these, where its own notices have left: the next command sends what is left.
+const PATIENCE_FOR_LATE: Duration = Duration::from_secs(3);
+
 /// Hears of what goes wrong: a sentence at a time, without secrets.
 pub type Troubles = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -41,7 +44,7 @@ pub struct Post {
     letters: Arc<Letters>,
     troubles: Troubles,
     /// What goes on beside the run: letters of earlier runs. Ends when this is dropped.
-    tasks: JoinSet<()>,
+    late: JoinSet<()>,
 }
 
 impl std::fmt::Debug for Post {
@@ -54,12 +57,12 @@ impl Post {
     /// Opens the post of a job, and begins to send what earlier runs could not.
     pub fn open(hooks: Vec<Hook>, state_dir: &Path, troubles: Troubles) -> Self {
         let (hooks, letters) = (Arc::new(hooks), Arc::new(Letters::new(state_dir)));
-        let mut tasks = JoinSet::new();
+        let mut late = JoinSet::new();
         if !hooks.is_empty() && letters.are_there() {
-            let late = send_letters(Arc::clone(&hooks), Arc::clone(&letters), Arc::clone(&troubles));
-            tasks.spawn(late.in_current_span());
+            let sent = send_letters(Arc::clone(&hooks), Arc::clone(&letters), Arc::clone(&troubles));
+            late.spawn(sent.in_current_span());
         }
-        Self { hooks, letters, troubles, tasks }
+        Self { hooks, letters, troubles, late }
     }
 
     /// Whether nobody wants to hear of anything.
@@ -70,7 +73,9 @@ impl Post {
     /// Sends a notice to every hook that wants to hear of it. Returns when all have it, when `patience` is at an
     /// end, or when `interrupted` is: what was not delivered by then stays as a letter.
     pub async fn send(mut self, notice: &Notice, patience: Duration, interrupted: impl Future<Output = ()>) {
-        let until = Instant::now() + patience;
+        let began = Instant::now();
+        let until = began + patience;
+        let mut own = JoinSet::new();
         for hook in self.hooks.iter().filter(|hook| hook.hears(notice.event)) {
             let parcel = Parcel::of(hook, notice, delivery_id());
             let held = match self.letters.write(notice.run.as_deref(), &hook.id, &parcel, local_now()) {
@@ -83,9 +88,14 @@ impl Post {
                 }
             };
             let sent = send_one(hook.clone(), parcel, held, until, Arc::clone(&self.troubles));
-            self.tasks.spawn(sent.in_current_span());
+            own.spawn(sent.in_current_span());
         }
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            while own.join_next().await.is_some() {}
+            // A receiver that was away for an earlier run must not keep this one: what is under way stays a letter.
+            let late = async { while self.late.join_next().await.is_some() {} };
+            let _ended = tokio::time::timeout_at(began + PATIENCE_FOR_LATE, late).await;
+        };
         tokio::select! {
             () = all => return,
             () = tokio::time::sleep_until(until + delivery::SLACK) => {}
