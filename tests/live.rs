@@ -216,18 +216,25 @@ fn a_page_is_told_how_the_run_ended() {
 }
 
 #[test]
-fn a_token_that_cannot_be_had_ends_the_command() {
-    let world = world(10);
+fn a_token_that_cannot_be_had_costs_the_control_and_not_the_run() {
     for (live, word) in [
         ("{ token_env: NOT_THERE }", "NOT_THERE"),
         ("{ token_file: /nonexistent/token }", "/nonexistent/token"),
         ("{ token_env: PATH_LIKE }", "no token"),
     ] {
-        let metrics = format!("metrics: {{ listen: \"127.0.0.1:0\", live: {live} }}\n");
+        let world = world(10);
+        let textfile = world.dir.path().join("metrics.prom");
+        let metrics = format!(
+            "metrics: {{ listen: \"127.0.0.1:0\", textfile: \"{}\", live: {live} }}\n",
+            textfile.display()
+        );
         let job = world.job(&format!("{EVERYTHING}{metrics}"));
         let mut command = world.command(&["run", job.to_str().unwrap(), "--yes"]);
         command.env("PATH_LIKE", "has spaces in it, and is long");
-        world.spawn(command).wait().expect(2).says(&[word]);
+        world.spawn(command).wait().expect(0).says(&[word, "part=\"live\"", "live page on http://"]);
+        assert_eq!(world.count(), 0, "{word}");
+        let text = std::fs::read_to_string(textfile).unwrap();
+        let trouble = text.lines().find(|line| line.contains("part=\"live\"")).unwrap();
+        assert!(trouble.ends_with(" 1"), "{trouble}");
     }
-    assert_eq!(world.count(), 20);
 }

@@ -21,8 +21,8 @@ values listed here, or the names of the job's rules; keys and prefixes never app
 | where | how | what |
 |---|---|---|
 | listener | `metrics: { listen: \"127.0.0.1:9464\" }`, then `GET /metrics` | everything, until the process exits |
-| textfile | `metrics: { textfile: /var/lib/node_exporter/s3sweep.prom }` | replaced when the work begins, every 15 s, and at the end |
-| Pushgateway | `metrics: { pushgateway: \"http://pushgateway:9091\" }` | the group `/metrics/job/<job name>`, replaced when the work begins, every 15 s, and at the end |
+| textfile | `metrics: { textfile: /var/lib/node_exporter/s3sweep.prom }` | replaced when the run is known, every 15 s, and at the end |
+| Pushgateway | `metrics: { pushgateway: \"http://pushgateway:9091\" }` | the group `/metrics/job/<job name>`, replaced when the run is known, every 15 s, and at the end |
 
 `/metrics` answers in OpenMetrics 1.0 where the request asks for it, as Prometheus does, and in Prometheus's text
 format 0.0.4 otherwise. The names are the same in both.
@@ -32,16 +32,20 @@ or `password_file`. Plain `http://` is allowed: metrics hold no keys, and a gate
 rule. With a password and without `https://`, `check` warns.
 
 Trouble with any of these never concerns the run: it is said once in the log, counted in `s3sweep_troubles_total`, and
-said again when it is over. At the end of a run at most five seconds are spent on the last writing.
+said again when it is over. The last figures are written first of all at the end, beside the notifications, and once
+more where one of these could not be delivered: five seconds at most, and three.
 
-**Which process speaks for a job.** Textfile and gateway are written by the process that holds the job's lock, from
-then on until it exits. A run that ends with 73, because another one is at work, leaves that one's figures alone. A run
-that fails before it takes the lock (exit code 2 for the bucket, 74, 77) writes its exit code and its end where no other
-process is at work. A job file that cannot be read tells nothing: it is not known where to.
+**Which process speaks for a job.** Textfile and gateway are written by the process that holds all of the job's locks,
+from when its run is known until it exits. A run that ends with 73, because another one is at work, on this host or on
+another, leaves that one's figures alone. A run that fails before (exit code 2 for the bucket, 74, 77) writes its exit
+code and its end where no other process of this host is at work. A `plan` writes neither textfile nor gateway, so that
+the record of the last run stays; the listener shows it. A job file that cannot be read tells nothing: it is not known
+where to.
 
 **Counters and interruptions.** What counts versions and bytes begins with the totals of the run when an interrupted
 run is gone on with; what counts requests, streamed bytes, splits and troubles begins at 0 with each process. A new run
-begins at 0. Prometheus takes both for what they are: a counter that goes on, or one that was reset.
+begins at 0. Prometheus takes both for what they are: a counter that goes on, or one that was reset. Until the run is
+known, what counts for the whole run is absent, on the listener too: a counter that began at 0 would leap.
 
 ";
 
@@ -64,6 +68,7 @@ fn answer(page: &mut String, spec: &MetricSpec) {
     }
     let presence = match spec.presence {
         Presence::Stays => "Stays after the end.",
+        Presence::OfRun => "Absent until the run is known; stays after the end.",
         Presence::ZeroAtEnd => "0 after the end.",
         Presence::WhileRunning => "Absent after the end.",
         Presence::ListenerOnly => {
@@ -80,7 +85,7 @@ fn page() -> String {
     page.push_str("| metric | after the end |\n|---|---|\n");
     for spec in CATALOGUE.iter().filter(|spec| spec.presence != Presence::ListenerOnly) {
         let after = match spec.presence {
-            Presence::Stays => "its last value",
+            Presence::Stays | Presence::OfRun => "its last value",
             Presence::ZeroAtEnd => "0",
             Presence::WhileRunning | Presence::ListenerOnly => "absent",
         };

@@ -260,6 +260,11 @@ fn a_receiver_that_hangs_keeps_no_run_from_its_end_nor_from_its_exit_code() {
     assert!(ended.took < PATIENCE + Duration::from_secs(5), "{:?}", ended.took);
     assert!(receiver.received().len() >= 2, "tried again as long as there was time");
     assert_eq!(letters(&world).len(), 1);
+    // The receiver hangs still. It does not want to hear of a success, and its letter keeps nobody.
+    world.sandbox.set_faults(Faults::default());
+    let ended = world.run(&job(&world, ", on: failure")).expect(0);
+    assert!(ended.took < PATIENCE / 2, "{:?}", ended.took);
+    assert_eq!(letters(&world).len(), 1);
 }
 
 #[test]

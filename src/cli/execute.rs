@@ -60,9 +60,11 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     if let Some(at) = StateDir::existing(&state_dir).last_success() {
         metrics.emit(&Event::SucceededBefore(at));
     }
-    let board = listener::board(&job, &command)?;
+    let board = listener::board(&job, &command, &metrics);
     let exporter = listener::listen(&job, &metrics, &board).await;
-    let outputs = Outputs::start(output_settings(&job.metrics), &metrics);
+    // A plan is no run: the record of the last run stays.
+    let settings = if planning { OutputSettings::default() } else { output_settings(&job.metrics) };
+    let outputs = Outputs::start(settings, &metrics);
     let notices = Notices::open(&job, &command, &state_dir, Arc::clone(&metrics));
     let mut told = Told::default();
     let ended = work(common, job, command, (&state_dir, &metrics, &board), &mut told).await;
@@ -73,12 +75,18 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
         at: told.at.unwrap_or_else(now),
         is_success: *ending == Ending::Done && !planning,
     });
+    // Before everything that takes time: whoever kills this process now does not take the last figures along.
+    outputs.end(speaks(ending, told.lock.is_some(), || is_held(&state_dir)));
+    if matches!(ending, Ending::Locked(_)) {
+        told.lock = None;
+    }
     board.ended(Ended { word: ending.word(), exit_code: ending.exit_code(), message: ending.message() });
     if let Some(exporter) = exporter {
         exporter.close(LAST_WORD_PATIENCE).await;
     }
     notices.send(ending, told.run.as_ref()).await;
-    outputs.finish(told.lock.is_some() || !is_held(&state_dir)).await;
+    // Without the lock another process may have begun meanwhile.
+    outputs.finish(told.lock.is_some()).await;
     ended
 }
 
@@ -88,6 +96,13 @@ struct Told {
     at: Option<Timestamp>,
     lock: Option<RunLock>,
     run: Option<RunFiles>,
+}
+
+/// Whether a process that ends so may tell of it in the job's name. With its local lock it may, and without where
+/// nobody else has that. Where it ends because others work on the job, here or on another host, it never may,
+/// also when they have ended since.
+fn speaks(ending: &Ending, has_lock: bool, is_held: impl FnOnce() -> bool) -> bool {
+    !matches!(ending, Ending::Locked(_)) && (has_lock || !is_held())
 }
 
 /// Whether another process works on the job. Its figures are the job's then, not those of this process.
@@ -203,3 +218,18 @@ async fn embed(_job: &Job) -> Result<Embedded, Ending> {
 
 /// Keeps the two forms of [`Embedded`] alike.
 const _: fn(&Embedded) -> Option<StandIn> = Embedded::stand_in;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_kept_away_by_a_lock_never_speaks_for_the_job() {
+        let locked = Ending::Locked("another host".into());
+        assert!(!speaks(&locked, true, || false), "the local lock alone is not enough");
+        assert!(!speaks(&locked, false, || false), "the other has ended since, and told of that");
+        let failed = Ending::Credentials("none".into());
+        assert!(speaks(&failed, true, || true) && speaks(&failed, false, || false));
+        assert!(!speaks(&failed, false, || true));
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::engine::{self, Ending};
+use crate::engine;
 use crate::job::{Job, Secret};
 use crate::telemetry::live::{About, Board, PageSettings, TOKEN_CHARS_MIN, Token};
 use crate::telemetry::{Event, Exporter, Metrics, Part};
@@ -11,18 +11,19 @@ use crate::telemetry::{Event, Exporter, Metrics, Part};
 /// A token file holds a line.
 const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
-/// The board of a run.
-///
-/// # Errors
-/// The job names a token that cannot be had.
-pub(super) fn board(job: &Job, command: &engine::Command) -> Result<Arc<Board>, Ending> {
-    let page = match &job.metrics.live {
-        Some(page) => {
-            let token = page.token.as_ref().map(token).transpose()?;
-            Some(PageSettings { token, hosts: page.hosts.clone() })
-        }
-        None => None,
-    };
+/// The board of a run. A token that cannot be had is no reason not to sweep: nobody can steer then.
+pub(super) fn board(job: &Job, command: &engine::Command, metrics: &Metrics) -> Arc<Board> {
+    let page = job.metrics.live.as_ref().map(|page| {
+        let token = page.token.as_ref().and_then(|source| {
+            let had = token(source);
+            if let Err(why) = &had {
+                let text = format!("the live page only shows, nobody can steer the run: {why}");
+                metrics.emit(&Event::Trouble { part: Part::Live, is_first: true, text: &text });
+            }
+            had.ok()
+        });
+        PageSettings { token, hosts: page.hosts.clone() }
+    });
     let about = About {
         job: job.name.clone(),
         bucket: job.bucket.name.clone(),
@@ -34,28 +35,27 @@ pub(super) fn board(job: &Job, command: &engine::Command) -> Result<Arc<Board>, 
         },
         ..About::default()
     };
-    Ok(Arc::new(Board::new(about, page)))
+    Arc::new(Board::new(about, page))
 }
 
 /// Reads the token; no message shows it.
-fn token(source: &Secret) -> Result<Token, Ending> {
+fn token(source: &Secret) -> Result<Token, String> {
     let (place, text) = match source {
         Secret::Environment(name) => {
             let place = format!("the environment variable {name} of metrics.live.token_env");
-            let text = std::env::var(name).map_err(|_| Ending::Usage(format!("{place} is not set")))?;
+            let text = std::env::var(name).map_err(|_| format!("{place} is not set"))?;
             (place, text)
         }
         Secret::File(path) => {
             let place = format!("the file {} of metrics.live.token_file", path.display());
-            let text =
-                read(path).map_err(|error| Ending::Usage(format!("{place} cannot be read: {error}")))?;
+            let text = read(path).map_err(|error| format!("{place} cannot be read: {error}"))?;
             (place, text)
         }
     };
     Token::new(&text).ok_or_else(|| {
-        Ending::Usage(format!(
+        format!(
             "{place} holds no token: expected at least {TOKEN_CHARS_MIN} letters, digits or signs, without spaces"
-        ))
+        )
     })
 }
 

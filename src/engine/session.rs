@@ -18,8 +18,8 @@ use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
 use crate::rules::Verdict;
 use crate::s3::{Client, Operation};
+use crate::telemetry::Metrics;
 use crate::telemetry::live::{Board, Phase};
-use crate::telemetry::{Event, Metrics};
 
 use super::caller::Caller;
 use super::errors::ending_of_checkpoint;
@@ -164,7 +164,6 @@ async fn attempt(
     })?;
     board.enter(Phase::Starting("the bucket has not been looked at yet"));
     let local = held.insert(local);
-    metrics.emit(&Event::LockTaken);
     let pace = Pace::new(&pace_of(&job.limits));
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
     let look = async {

@@ -54,6 +54,8 @@ pub struct Label {
 pub enum Presence {
     /// Everywhere, and it stays in the textfile and at the Pushgateway when the process has ended.
     Stays,
+    /// Everywhere once the run is known, with what earlier processes of the run counted; it stays.
+    OfRun,
     /// Everywhere; 0 once the run has ended.
     ZeroAtEnd,
     /// Everywhere while the run works, and absent once it has ended.
@@ -91,7 +93,7 @@ pub const KEEP_REASONS: &[&str] =
 /// The states of a process; the words of `state`.
 pub const RUN_STATES: &[&str] = &["starting", "planning", "confirming", "running", "stopping", "ended"];
 /// The parts whose trouble a run survives; the words of `part`.
-pub const PARTS: &[&str] = &["listener", "pushgateway", "textfile", "webhook", "lock", "live"];
+pub const PARTS: &[&str] = &["listener", "pushgateway", "textfile", "webhook", "lock", "live", "traces"];
 
 /// The operations of the client, by the names of the S3 API; the words of `operation`.
 pub const OPERATIONS: &[&str] = &[
@@ -253,15 +255,19 @@ pub const CATALOGUE: &[MetricSpec] = &[
         "versions",
         "Versions and delete markers that were listed.",
     )
+    .seen(Presence::OfRun)
     .answers("How far is the listing? Of the whole run, also over interruptions."),
     counter("s3sweep_kept_versions_total", "versions", "Listed versions that stay, by the reason.")
         .by(&[REASON])
+        .seen(Presence::OfRun)
         .answers("Why does so much stay? The reasons are those of the plan and of the audit."),
     counter("s3sweep_planned_versions_total", "versions", "Listed versions that a rule selected.")
         .by(&[RULE, ACTION])
+        .seen(Presence::OfRun)
         .answers("How much did each rule select? The plan is complete when no range is open."),
     counter("s3sweep_planned_bytes_total", "bytes", "Bytes of the versions that a rule selected.")
         .by(&[RULE, ACTION])
+        .seen(Presence::OfRun)
         .answers("How many bytes did each rule select?"),
     counter(
         "s3sweep_settled_versions_total",
@@ -269,16 +275,20 @@ pub const CATALOGUE: &[MetricSpec] = &[
         "Planned versions whose outcome is known: done, gone (not there any more), failed, skipped.",
     )
     .by(&[RULE, ACTION, OUTCOME])
+    .seen(Presence::OfRun)
     .answers("What became of what was selected? A version of a move is done when its source is deleted."),
     counter("s3sweep_freed_bytes_total", "bytes", "Bytes of the versions that were deleted at the source.")
+        .seen(Presence::OfRun)
         .answers("How much space did the run free?"),
     counter(
         "s3sweep_copied_versions_total",
         "versions",
         "Versions and delete markers whose copies were verified, for copies and for moves.",
     )
+    .seen(Presence::OfRun)
     .answers("How much was copied? Counted when the whole history of the key was compared."),
     counter("s3sweep_copied_bytes_total", "bytes", "Bytes of the versions whose copies were verified.")
+        .seen(Presence::OfRun)
         .answers("How many bytes were copied, by the server or by this program?"),
     counter(
         "s3sweep_streamed_bytes_total",
@@ -288,6 +298,7 @@ pub const CATALOGUE: &[MetricSpec] = &[
     .answers("How much traffic goes through this machine? Counts from the start of the process."),
     counter("s3sweep_failed_versions_total", "versions", "Versions that failed for good, by error code.")
         .by(&[CODE])
+        .seen(Presence::OfRun)
         .answers("Why did versions fail? A code appears with its first version."),
     // Requests.
     counter("s3sweep_requests_total", "requests", "Attempts that were sent, by operation.")

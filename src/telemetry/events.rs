@@ -82,12 +82,21 @@ pub enum Part {
     Lock,
     /// The live page.
     Live,
+    /// Traces to a collector.
+    Traces,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Listener, Self::Pushgateway, Self::Textfile, Self::Webhook, Self::Lock, Self::Live];
+    pub const ALL: [Self; 7] = [
+        Self::Listener,
+        Self::Pushgateway,
+        Self::Textfile,
+        Self::Webhook,
+        Self::Lock,
+        Self::Live,
+        Self::Traces,
+    ];
 
     /// The word in metrics and logs.
     pub const fn as_str(self) -> &'static str {
@@ -216,11 +225,9 @@ pub struct Fault<'a> {
 pub enum Event<'a> {
     /// A former process of this job succeeded at this time.
     SucceededBefore(Timestamp),
-    /// The process holds the job's lock: from now on its figures are those of the job.
-    LockTaken,
     /// The process does something else from now on.
     StateChanged(RunState),
-    /// The run is known.
+    /// The run is known, and all locks are held: from now on the figures of this process are those of the job.
     RunBegan(&'a RunBegan<'a>),
     /// Ceilings were set.
     CeilingsSet(Ceilings),
@@ -356,7 +363,6 @@ impl Event<'_> {
     pub(super) fn log(&self) {
         match *self {
             Self::SucceededBefore(at) => tracing::debug!(%at, "the job succeeded before"),
-            Self::LockTaken => tracing::debug!("the lock is held"),
             Self::StateChanged(state) => tracing::debug!(state = state.as_str(), "the state changes"),
             Self::RunBegan(run) => tracing::debug!(run = run.run_id, began = %run.began, "the run is known"),
             Self::CeilingsSet(ceilings) => tracing::debug!(?ceilings, "ceilings are set"),

@@ -1,6 +1,7 @@
 //! Logs go to stderr; stdout belongs to results.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
@@ -9,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use super::events::Part;
 use super::json_lines::JsonLines;
 
 /// How log lines look.
@@ -103,9 +105,24 @@ pub fn init(level: &str, format: LogFormat, color: bool) -> Result<Tracing, Stri
     // An error here means that a subscriber is installed already, as in tests: it stays.
     let _installed = tracing_subscriber::registry().with(layers).try_init();
     if let Some(trouble) = trouble {
-        tracing::warn!(part = "traces", "{trouble}");
+        trouble_with_traces(&trouble);
     }
     Ok(tracing)
+}
+
+/// Troubles with traces. These belong to the process and begin before there are metrics, which read this.
+static TRACES_TROUBLES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts trouble with traces; the first is told, the others would be the same.
+pub(super) fn trouble_with_traces(text: &str) {
+    if TRACES_TROUBLES.fetch_add(1, Ordering::Relaxed) == 0 {
+        tracing::warn!(part = Part::Traces.as_str(), "{text}");
+    }
+}
+
+/// How often [`trouble_with_traces`] was called.
+pub(super) fn traces_troubles() -> u64 {
+    TRACES_TROUBLES.load(Ordering::Relaxed)
 }
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;

@@ -13,6 +13,7 @@ use crate::model::{Outcome, RuleId, Timestamp};
 use super::catalogue::{KEEP_REASONS, MetricSpec, Presence};
 use super::events::{BatchCounts, Ceilings, Event, Fault, OutcomeKind, PageCounts, Part, RunBegan, RunState};
 use super::exposition::{self, Format};
+use super::logging::traces_troubles;
 use super::process::{ProcessFigures, ProcessGauges};
 use super::registry::Builder;
 
@@ -72,8 +73,8 @@ pub struct Metrics {
     process: ProcessGauges,
     checkpoint: OnceLock<PathBuf>,
     has_ended: AtomicBool,
-    /// Whether this process speaks for the job, because it has the job's lock.
-    speaks: watch::Sender<bool>,
+    /// Whether the run is known, with what it has behind it.
+    has_run: watch::Sender<bool>,
     /// Held while figures are read that nobody announces.
     sampling: Mutex<()>,
 }
@@ -223,7 +224,7 @@ impl Metrics {
             process: ProcessGauges::new(&mut make)?,
             checkpoint: OnceLock::new(),
             has_ended: AtomicBool::new(false),
-            speaks: watch::Sender::new(false),
+            has_run: watch::Sender::new(false),
             sampling: Mutex::new(()),
             registry: {
                 make.gauges("s3sweep_build_info")?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -253,12 +254,18 @@ impl Metrics {
         self.has_ended.load(Ordering::Acquire)
     }
 
-    /// Returns once this process speaks for the job. Before, another one may, whose figures in a textfile or at
-    /// the Pushgateway must stay.
-    pub async fn speaks_for_job(&self) {
+    /// Returns once the run is known, which it is when all its locks are held. Before, another process may be at
+    /// work, whose figures in a textfile or at the Pushgateway must stay.
+    pub async fn run_is_known(&self) {
         // The sender lives in self, so the channel cannot close while this waits.
-        let mut watcher = self.speaks.subscribe();
-        let _speaks = watcher.wait_for(|speaks| *speaks).await;
+        let mut watcher = self.has_run.subscribe();
+        let _known = watcher.wait_for(|known| *known).await;
+    }
+
+    /// Troubles so far of all parts of the run; traces belong to the process, which goes on behind it.
+    pub fn troubles(&self) -> u64 {
+        let parts = Part::ALL.iter().filter(|part| **part != Part::Traces);
+        parts.map(|part| self.troubles.with_label_values(&[part.as_str()]).get()).sum()
     }
 
     /// Logs an event and counts it.
@@ -266,7 +273,6 @@ impl Metrics {
         event.log();
         match *event {
             Event::SucceededBefore(at) => self.last_success.set(seconds(at)),
-            Event::LockTaken => _ = self.speaks.send_replace(true),
             Event::StateChanged(state) => self.in_state(state),
             Event::RunBegan(run) => self.run_began(run),
             Event::CeilingsSet(ceilings) => self.set_ceilings(ceilings),
@@ -343,6 +349,7 @@ impl Metrics {
         self.deadline.set(run.deadline.map_or(f64::NAN, seconds));
         // A process works on one run.
         let _ = self.checkpoint.set(run.checkpoint.to_owned());
+        self.has_run.send_replace(true);
     }
 
     fn set_ceilings(&self, ceilings: Ceilings) {
@@ -461,7 +468,10 @@ impl Metrics {
     fn render_where(&self, format: Format, wanted: impl Fn(&MetricSpec) -> bool) -> String {
         let _alone = self.sampling.lock().unwrap_or_else(PoisonError::into_inner);
         self.sample();
-        exposition::render(&self.registry.gather(), format, wanted)
+        // What is not known yet is not 0: a counter that began there would leap to what the run has behind it.
+        let has_run = *self.has_run.borrow();
+        let is_known = |spec: &MetricSpec| has_run || spec.presence != Presence::OfRun;
+        exposition::render(&self.registry.gather(), format, |spec| is_known(spec) && wanted(spec))
     }
 
     /// Reads the figures that nobody announces.
@@ -478,6 +488,8 @@ impl Metrics {
                 self.checkpoint_bytes.with_label_values(&[part]).set(float(bytes));
             }
         }
+        let of_traces = self.troubles.with_label_values(&[Part::Traces.as_str()]);
+        of_traces.inc_by(traces_troubles().saturating_sub(of_traces.get()));
         if let Some(figures) = ProcessFigures::read() {
             self.process.set(&figures);
         }

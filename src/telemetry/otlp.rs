@@ -7,7 +7,6 @@ use std::env;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -23,6 +22,8 @@ use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
+
+use super::logging::trouble_with_traces;
 
 /// How long the end of the program waits for the last spans.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
@@ -148,8 +149,6 @@ impl<E: SpanExporter> SpanExporter for Named<E> {
 struct Courier {
     http: reqwest::Client,
     runtime: Handle,
-    /// The first failure is told, the others would be the same.
-    has_failed: AtomicBool,
 }
 
 impl fmt::Debug for Courier {
@@ -169,7 +168,7 @@ impl Courier {
             .timeout(ATTEMPT_TIMEOUT)
             .build()
             .map_err(|error| format!("no traces: the HTTP client: {}", error.without_url()))?;
-        Ok(Self { http, runtime, has_failed: AtomicBool::new(false) })
+        Ok(Self { http, runtime })
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -209,10 +208,8 @@ impl HttpClient for Courier {
                 Ok(answer) => Some(format!("it answered {}", answer.status().as_u16())),
                 Err(error) => Some(error.to_string()),
             };
-            if let Some(why) = why
-                && !self.has_failed.swap(true, Ordering::Relaxed)
-            {
-                tracing::warn!(part = "traces", "the collector does not take the traces: {why}");
+            if let Some(why) = why {
+                trouble_with_traces(&format!("the collector does not take the traces: {why}"));
             }
             answer
         })

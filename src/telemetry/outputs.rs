@@ -1,14 +1,15 @@
 //! Where figures go so that something remains of them when the process has ended: the textfile and the
-//! Pushgateway. Written when the work begins, at intervals, and at the end; trouble with them never concerns
+//! Pushgateway. Written when the run is known, at intervals, and at the end; trouble with them never concerns
 //! the run.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pushgateway::{GatewaySettings, Pushgateway};
 use super::{Event, Metrics, Part, textfile};
@@ -36,10 +37,14 @@ pub struct OutputSettings {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     NotYet,
-    /// Write the last figures.
-    Tell,
     /// Leave what is there.
     Leave,
+    /// Write the last figures.
+    Tell,
+    /// The last figures are those that were written when it said [`End::Tell`].
+    Over,
+    /// Write them once more where there was trouble since.
+    Amend,
 }
 
 /// Outputs at work.
@@ -50,7 +55,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Starts them. Each writes for the first time when this process speaks for the job.
+    /// Starts them. Each writes for the first time when the run is known: before, this process has nothing to say
+    /// in the job's name.
     pub fn start(settings: OutputSettings, metrics: &Arc<Metrics>) -> Self {
         let (end, mut tasks) = (watch::Sender::new(End::NotYet), JoinSet::new());
         let mut targets = Vec::new();
@@ -64,15 +70,27 @@ impl Outputs {
             }
         }
         for target in targets {
-            let keeper = Keeper { target: Arc::new(target), metrics: Arc::clone(metrics), is_well: true };
-            tasks.spawn(keeper.keep(end.subscribe()));
+            tasks.spawn(Keeper::new(target, Arc::clone(metrics)).keep(end.subscribe()));
         }
         Self { end, tasks }
     }
 
-    /// Ends them, within five seconds; `tell` has them write the last figures.
-    pub async fn finish(mut self, tell: bool) {
+    /// The work has ended. With `tell` they write the last figures, at once and within five seconds; without it
+    /// they leave what is there. Returns without waiting.
+    pub fn end(&self, tell: bool) {
         self.end.send_replace(if tell { End::Tell } else { End::Leave });
+    }
+
+    /// Waits until they have written what [`Outputs::end`] asked for. With `amend` they write once more, within
+    /// three seconds, where there was trouble since.
+    pub async fn finish(mut self, amend: bool) {
+        self.end.send_modify(|end| {
+            *end = match *end {
+                End::NotYet | End::Leave => End::Leave,
+                _ if amend => End::Amend,
+                _ => End::Over,
+            };
+        });
         while self.tasks.join_next().await.is_some() {}
     }
 }
@@ -109,42 +127,80 @@ impl Target {
 
 /// Keeps one target up to date.
 struct Keeper {
-    target: Arc<Target>,
+    target: Target,
     metrics: Arc<Metrics>,
     is_well: bool,
+    /// A writing of the textfile under way. A file system that hangs keeps its thread, so there is never a second.
+    writing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Keeper {
+    const fn new(target: Target, metrics: Arc<Metrics>) -> Self {
+        Self { target, metrics, is_well: true, writing: None }
+    }
+
     async fn keep(mut self, mut end: watch::Receiver<End>) {
         let metrics = Arc::clone(&self.metrics);
         tokio::select! {
-            () = metrics.speaks_for_job() => {}
+            () = metrics.run_is_known() => {}
             () = ended(&mut end) => {}
         }
         while *end.borrow() == End::NotYet {
-            {
-                let sending = timeout(SEND_MAX, send(Arc::clone(&self.target), Arc::clone(&self.metrics)));
+            let sent = {
+                let sending = self.send(SEND_MAX);
                 tokio::pin!(sending);
-                let sent = tokio::select! {
+                tokio::select! {
                     sent = &mut sending => sent,
                     () = ended(&mut end) => match timeout(LAST_WAIT_MAX, &mut sending).await {
                         Ok(sent) => sent,
                         // The last one, which comes now, says whether there is trouble.
                         Err(_) => break,
                     }
-                };
-                self.note(sent.unwrap_or_else(|_| Err(too_slow(SEND_MAX))));
-            }
+                }
+            };
+            self.note(sent);
             tokio::select! {
                 () = tokio::time::sleep(self.target.interval()) => {}
                 () = ended(&mut end) => {}
             }
         }
-        if *end.borrow() == End::Tell {
-            let sent =
-                timeout(LAST_SEND_MAX, send(Arc::clone(&self.target), Arc::clone(&self.metrics))).await;
-            self.note(sent.unwrap_or_else(|_| Err(too_slow(LAST_SEND_MAX))));
+        if *end.borrow() == End::Leave {
+            return;
         }
+        let told = metrics.troubles();
+        let sent = self.send(LAST_SEND_MAX).await;
+        self.note(sent);
+        // Where the sender is gone, so is who waits for more.
+        let Ok(last) = end.wait_for(|end| *end != End::Tell).await.map(|end| *end) else { return };
+        if last == End::Amend && self.is_well && metrics.troubles() != told {
+            let sent = self.send(LAST_SEND_MAX).await;
+            self.note(sent);
+        }
+    }
+
+    /// Writes or pushes the figures. May be cut off: what is under way then is waited for the next time.
+    async fn send(&mut self, at_most: Duration) -> Result<(), String> {
+        let too_slow = |_| format!("it took longer than {} s", at_most.as_secs());
+        let path = match &self.target {
+            Target::Gateway(gateway) => {
+                let pushed = timeout(at_most, gateway.push(self.metrics.render_to_keep())).await;
+                return pushed.map_err(too_slow)?;
+            }
+            Target::Textfile(path) => path.clone(),
+        };
+        let until = Instant::now() + at_most;
+        if let Some(former) = &mut self.writing {
+            let _written =
+                timeout_at(until, former).await.map_err(|_| "the writing before hangs still".to_owned())?;
+            self.writing = None;
+        }
+        // A file system that hangs must not take a thread of the network along.
+        let metrics = Arc::clone(&self.metrics);
+        let writing =
+            self.writing.insert(tokio::task::spawn_blocking(move || textfile::write(&path, &metrics)));
+        let written = timeout_at(until, writing).await.map_err(too_slow)?;
+        self.writing = None;
+        written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     fn note(&mut self, sent: Result<(), String>) {
@@ -164,25 +220,9 @@ impl Keeper {
     }
 }
 
-fn too_slow(after: Duration) -> String {
-    format!("it took longer than {} s", after.as_secs())
-}
-
 async fn ended(end: &mut watch::Receiver<End>) {
     // Where the sender is gone, so is who waits for the last figures.
     let _ended = end.wait_for(|end| *end != End::NotYet).await;
-}
-
-async fn send(target: Arc<Target>, metrics: Arc<Metrics>) -> Result<(), String> {
-    match &*target {
-        Target::Gateway(gateway) => gateway.push(metrics.render_to_keep()).await,
-        Target::Textfile(path) => {
-            // A file system that hangs must not take a thread of the network along.
-            let path = path.clone();
-            let written = tokio::task::spawn_blocking(move || textfile::write(&path, &metrics)).await;
-            written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-        }
-    }
 }
 
 #[cfg(test)]

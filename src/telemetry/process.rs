@@ -19,6 +19,7 @@ pub(super) struct ProcessFigures {
     /// Not a number where there is no limit.
     pub(super) max_fds: f64,
     pub(super) threads: f64,
+    /// Not a number where the system hides when it was booted, as systemd's `ProcSubset=pid` does.
     pub(super) start_time_seconds: f64,
 }
 
@@ -27,7 +28,7 @@ impl ProcessFigures {
     pub(super) fn read() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         let limits = fs::read_to_string("/proc/self/limits").ok()?;
-        let system = fs::read_to_string("/proc/stat").ok()?;
+        let system = fs::read_to_string("/proc/stat").unwrap_or_default();
         // The directory that is read is open itself.
         let fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         let ticks = rustix::param::clock_ticks_per_second();
@@ -43,14 +44,13 @@ impl ProcessFigures {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // The first of these is the third field, the state.
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
-        let booted =
-            system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;
+        let booted = system.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
         let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
         let soft = open_files.split_ascii_whitespace().next()?;
         Some(Self {
             cpu_seconds: (field(14)? + field(15)?) / ticks,
             threads: field(20)?,
-            start_time_seconds: booted + field(22)? / ticks,
+            start_time_seconds: booted.unwrap_or(f64::NAN) + field(22)? / ticks,
             virtual_bytes: field(23)?,
             resident_bytes: field(24)? * page_bytes,
             max_fds: soft.parse().unwrap_or(f64::NAN),
@@ -120,6 +120,8 @@ mod tests {
         );
         let unlimited = limits.replace("1024", "unlimited");
         assert!(ProcessFigures::parse(stat, &unlimited, system, 100.0, 4096.0).unwrap().max_fds.is_nan());
+        let hidden = ProcessFigures::parse(stat, limits, "", 100.0, 4096.0).unwrap();
+        assert!(hidden.start_time_seconds.is_nan() && hidden.threads == 6.0, "the rest is told: {hidden:?}");
         assert_eq!(ProcessFigures::parse("17 (a", limits, system, 100.0, 4096.0), None);
     }
 

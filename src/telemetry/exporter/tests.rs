@@ -88,7 +88,7 @@ async fn metrics_and_probes() {
     let world = world(None).await;
     let text = world.get("/metrics").await;
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("text/plain; version=0.0.4"), "{text}");
-    assert!(text.contains("s3sweep_listed_versions_total{sweep_job=\"nightly\"} 0"), "{text}");
+    assert!(text.contains("s3sweep_in_flight_requests{sweep_job=\"nightly\"} 0"), "{text}");
     let open = world.ask("GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text", "").await;
     assert!(open.contains("application/openmetrics-text") && open.ends_with("# EOF\n"), "{open}");
     assert!(world.get("/healthz").await.ends_with("ok\n"));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{Failure, KeepReason, Outcome, SkipReason};
-use crate::telemetry::{OutcomeRun, Quantity};
+use crate::telemetry::{CATALOGUE, OutcomeRun, Quantity};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const DELETES: RuleId = RuleId(1);
@@ -9,6 +9,28 @@ fn metrics() -> Metrics {
     let rule = |name: &str, action| RuleLabel { name: name.into(), action };
     let rules = [rule("legal", "keep"), rule("old", "delete"), rule("archive", "move")];
     Metrics::new("nightly", &rules, NOW).unwrap()
+}
+
+/// Of a run that has nothing behind it.
+fn begun() -> Metrics {
+    let metrics = metrics();
+    metrics.emit(&Event::RunBegan(&began()));
+    metrics
+}
+
+fn began() -> RunBegan<'static> {
+    RunBegan {
+        run_id: "r1",
+        began: NOW,
+        now: NOW,
+        page: PageCounts::default(),
+        settled: Vec::new(),
+        failed: Vec::new(),
+        freed_bytes: 0,
+        copied: Quantity::default(),
+        deadline: None,
+        checkpoint: Path::new("/nonexistent/run.db"),
+    }
 }
 
 fn failed(code: &str) -> Outcome {
@@ -27,7 +49,7 @@ fn has(metrics: &Metrics, line: &str) {
 
 #[test]
 fn progress_reads_back_what_events_counted() {
-    let metrics = metrics();
+    let metrics = begun();
     let page = PageCounts {
         listed: 8,
         kept: vec![(KeepReason::NoRule, 2), (KeepReason::Rule(RuleId(0)), 1)],
@@ -68,7 +90,7 @@ fn progress_reads_back_what_events_counted() {
 
 #[test]
 fn an_unknown_code_cannot_make_a_series() {
-    let metrics = metrics();
+    let metrics = begun();
     let outcomes = (0..50).map(|n| run(failed(&format!("Invented{n}")), 1, 0)).collect();
     let counts = BatchCounts { outcomes, ..BatchCounts::default() };
     metrics.emit(&Event::BatchSettled { batch: 1, at: NOW, counts: &counts });
@@ -194,7 +216,7 @@ fn a_run_that_goes_on_begins_with_what_was_achieved() {
 
 #[test]
 fn openmetrics_names_families_without_total_and_ends_with_eof() {
-    let metrics = metrics();
+    let metrics = begun();
     metrics.attempt("DeleteObjects", 1, 1).ended(None);
     let text = metrics.render(Format::OpenMetrics);
     for line in [
@@ -211,4 +233,33 @@ fn openmetrics_names_families_without_total_and_ends_with_eof() {
     assert!(text.ends_with("\n# EOF\n") && !text.contains("# UNIT s3sweep_run_exit_code"));
     let text = metrics.render(Format::Text);
     assert!(text.contains("# TYPE s3sweep_freed_bytes_total counter") && !text.contains("EOF"));
+}
+
+#[test]
+fn what_a_run_has_behind_it_is_not_0_before_it_is_known() {
+    let of_run = CATALOGUE.iter().filter(|spec| spec.presence == Presence::OfRun);
+    let names: Vec<&str> = of_run.map(|spec| spec.name).collect();
+    let metrics = metrics();
+    let counts = |metrics: &Metrics| {
+        let text = metrics.render(Format::Text) + &metrics.render_to_keep();
+        names.iter().filter(|name| text.contains(&format!("\n{name}{{"))).count()
+    };
+    assert_eq!(counts(&metrics), 0);
+    metrics.emit(&Event::RunBegan(&RunBegan { failed: vec![("AccessDenied".into(), 2)], ..began() }));
+    assert_eq!(counts(&metrics), names.len());
+    assert!(names.len() > 5 && names.contains(&"s3sweep_listed_versions_total"), "{names:?}");
+    let ended = self::metrics();
+    ended.emit(&Event::RunEnded { exit_code: 77, word: "x", at: NOW, is_success: false });
+    assert_eq!(counts(&ended), 0, "a process that never knew its run does not say that it was empty");
+    has(&ended, "s3sweep_run_exit_code{sweep_job=\"nightly\"} 77");
+}
+
+#[test]
+fn trouble_with_traces_is_counted_whenever_it_began() {
+    crate::telemetry::logging::trouble_with_traces("no collector");
+    let metrics = metrics();
+    let before = crate::telemetry::logging::traces_troubles();
+    has(&metrics, &format!("s3sweep_troubles_total{{part=\"traces\",sweep_job=\"nightly\"}} {before}"));
+    crate::telemetry::logging::trouble_with_traces("no collector");
+    has(&metrics, &format!("s3sweep_troubles_total{{part=\"traces\",sweep_job=\"nightly\"}} {}", before + 1));
 }
