@@ -21,6 +21,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("process_virtual_memory_bytes", "resident memory says what matters"),
     ("process_threads", "fixed by the configuration"),
     ("process_start_time_seconds", "the start of the run is shown"),
+    ("s3sweep_run_ending", "the exit code is shown; alerts tell the ends apart that share one"),
 ];
 
 /// Series that Prometheus makes itself: name, labels.
@@ -300,6 +301,33 @@ fn alerts_say_what_to_do() {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} has no case in dashboards/tests");
     }
     assert!(!names.is_empty());
+}
+
+/// Whoever is woken finds the page: documents that the rules name are there, and each alert is in the table.
+#[test]
+fn documents_that_alerts_name_exist_and_name_the_alerts() {
+    let document = regex::Regex::new(r"docs/[\w-]+\.md").unwrap();
+    for file in ["dashboards/alerts.yml", "dashboards/recording.yml"] {
+        for found in document.find_iter(&read(file)) {
+            assert!(!read(found.as_str()).is_empty(), "{file}: {}", found.as_str());
+        }
+    }
+    let row = regex::Regex::new(r"(?m)^\| `(S3sweep\w+)` \| (\w+) \|").unwrap();
+    let page = read("docs/monitoring.md");
+    let told: BTreeMap<&str, &str> = row
+        .captures_iter(&page)
+        .map(|found| found.extract())
+        .map(|(_, [name, severity])| (name, severity))
+        .collect();
+    let alerts = rules("dashboards/alerts.yml");
+    let wanted: BTreeMap<&str, &str> = alerts
+        .iter()
+        .map(|rule| (rule.alert.as_deref().unwrap(), rule.labels["severity"].as_str()))
+        .collect();
+    assert_eq!(told, wanted);
+    for (name, _) in page.match_indices("`S3sweep").map(|(at, _)| page[at + 1..].split_once('`').unwrap()) {
+        assert!(wanted.contains_key(name), "there is no alert {name}");
+    }
 }
 
 #[test]

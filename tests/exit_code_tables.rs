@@ -34,6 +34,13 @@ fn codes() -> BTreeSet<u8> {
     endings.map(|ending| ending.exit_code()).collect()
 }
 
+#[test]
+fn the_words_of_the_endings_are_those_of_the_metrics() {
+    let endings = std::iter::successors(Some(Ending::Done), following);
+    let words: BTreeSet<&str> = endings.map(|ending| ending.word()).collect();
+    assert_eq!(words, BTreeSet::from_iter(s3sweep::telemetry::ENDINGS.iter().copied()));
+}
+
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

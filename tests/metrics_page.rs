@@ -20,7 +20,7 @@ values listed here, or the names of the job's rules; keys and prefixes never app
 
 | where | how | what |
 |---|---|---|
-| listener | `metrics: { listen: \"127.0.0.1:9464\" }`, then `GET /metrics` | everything, until the process exits |
+| listener | `metrics: { listen: \"127.0.0.1:9464\" }`, then `GET /metrics` | everything, until the work has ended; not how it ended, as a rule |
 | textfile | `metrics: { textfile: /var/lib/node_exporter/s3sweep.prom }` | replaced when the run is known, every 15 s, and at the end |
 | Pushgateway | `metrics: { pushgateway: \"http://pushgateway:9091\" }` | the group `/metrics/job/<job name>`, replaced when the run is known, every 15 s, and at the end |
 

@@ -92,6 +92,22 @@ pub const KEEP_REASONS: &[&str] =
     &["no-rule", "rule", "cutoff", "promotion", "null-version", "ambiguous", "unfinished", "chain-too-long"];
 /// The states of a process; the words of `state`.
 pub const RUN_STATES: &[&str] = &["starting", "planning", "confirming", "running", "stopping", "ended"];
+/// How a process ends; the words of `ending`.
+pub const ENDINGS: &[&str] = &[
+    "done",
+    "done-with-failures",
+    "refused",
+    "bug",
+    "checkpoint-refused",
+    "locked",
+    "local-io",
+    "interrupted",
+    "declined",
+    "tripwire",
+    "credentials",
+    "budget",
+    "failures",
+];
 /// The parts whose trouble a run survives; the words of `part`.
 pub const PARTS: &[&str] = &["listener", "pushgateway", "textfile", "webhook", "lock", "live", "traces"];
 
@@ -418,6 +434,17 @@ pub const CATALOGUE: &[MetricSpec] = &[
     .answers("When did it end, however it ended?"),
     gauge("s3sweep_run_exit_code", "", "Exit code of the process; -1 while it works.")
         .answers("How did it end? The codes are those of the README."),
+    gauge("s3sweep_run_ending", "", "1; the label says how the process ended. Absent while it works.")
+        .by(&[Label { name: "ending", values: LabelValues::Closed(ENDINGS) }])
+        .answers(
+            "Which of the ends that share an exit code was it? 75 is `interrupted` or `declined` (somebody said no), \
+             78 is `budget` or `failures` (more than the job allows).",
+        ),
+    gauge("s3sweep_process_start_time_seconds", "seconds", "When the process began, in Unix time.")
+        .answers(
+            "Which of the processes that worked on a run, one after the other, speaks here? Kept when the process \
+             has ended, unlike process_start_time_seconds.",
+        ),
     gauge(
         "s3sweep_last_success_time_seconds",
         "seconds",

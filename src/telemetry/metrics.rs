@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::model::{Outcome, RuleId, Timestamp};
 
-use super::catalogue::{KEEP_REASONS, MetricSpec, Presence};
+use super::catalogue::{ENDINGS, KEEP_REASONS, MetricSpec, Presence};
 use super::events::{BatchCounts, Ceilings, Event, Fault, OutcomeKind, PageCounts, Part, RunBegan, RunState};
 use super::exposition::{self, Format};
 use super::logging::traces_troubles;
@@ -68,6 +68,8 @@ pub struct Metrics {
     start_time: Gauge,
     end_time: Gauge,
     exit_code: Gauge,
+    ending: GaugeVec,
+    process_start: Gauge,
     last_success: Gauge,
     last_progress: Gauge,
     process: ProcessGauges,
@@ -219,6 +221,8 @@ impl Metrics {
             start_time: make.gauge("s3sweep_run_start_time_seconds")?,
             end_time: make.gauge("s3sweep_run_end_time_seconds")?,
             exit_code: make.gauge("s3sweep_run_exit_code")?,
+            ending: make.gauges("s3sweep_run_ending")?,
+            process_start: make.gauge("s3sweep_process_start_time_seconds")?,
             last_success: make.gauge("s3sweep_last_success_time_seconds")?,
             last_progress: make.gauge("s3sweep_last_progress_time_seconds")?,
             process: ProcessGauges::new(&mut make)?,
@@ -236,6 +240,7 @@ impl Metrics {
         }
         metrics.planner_paused.set(0.0);
         metrics.paused.set(0.0);
+        metrics.process_start.set(seconds(now));
         metrics.start_time.set(seconds(now));
         metrics.last_progress.set(seconds(now));
         metrics.end_time.set(0.0);
@@ -311,7 +316,9 @@ impl Metrics {
                 self.budget_bytes.set(bytes.map_or(f64::NAN, float));
             }
             Event::Trouble { part, .. } => self.troubles.with_label_values(&[part.as_str()]).inc(),
-            Event::RunEnded { exit_code, at, is_success, .. } => self.ended(exit_code, at, is_success),
+            Event::RunEnded { exit_code, word, at, is_success } => {
+                self.ended((exit_code, word), at, is_success);
+            }
         }
     }
 
@@ -399,8 +406,11 @@ impl Metrics {
         self.throttled_versions.inc_by(counts.throttled);
     }
 
-    fn ended(&self, exit_code: u8, at: Timestamp, is_success: bool) {
+    fn ended(&self, (exit_code, word): (u8, &str), at: Timestamp, is_success: bool) {
         self.exit_code.set(f64::from(exit_code));
+        if ENDINGS.contains(&word) {
+            self.ending.with_label_values(&[word]).set(1.0);
+        }
         self.end_time.set(seconds(at));
         if is_success {
             self.last_success.set(seconds(at));

@@ -18,7 +18,7 @@ mod registry;
 mod textfile;
 
 pub use catalogue::{
-    ACTIONS, CATALOGUE, CODES, JOB_LABEL, KEEP_REASONS, Label, LabelValues, MetricKind, MetricSpec,
+    ACTIONS, CATALOGUE, CODES, ENDINGS, JOB_LABEL, KEEP_REASONS, Label, LabelValues, MetricKind, MetricSpec,
     OPERATIONS, OUTCOMES, PARTS, Presence, RUN_STATES, spec as metric_spec,
 };
 pub use events::{

@@ -158,14 +158,17 @@ fn the_end_says_how_and_nothing_is_under_way_any_more() {
     metrics.emit(&Event::PaceChanged(Some(1.0)));
     metrics.emit(&Event::ListPaceChanged(Some(1.0)));
     std::mem::forget(metrics.attempt("DeleteObjects", 7, 1));
-    metrics.emit(&Event::RunEnded { exit_code: 1, word: "x", at: NOW, is_success: false });
+    assert!(!metrics.render_to_keep().contains("s3sweep_run_ending"), "it works");
+    metrics.emit(&Event::RunEnded { exit_code: 1, word: "done-with-failures", at: NOW, is_success: false });
     let text = metrics.render_to_keep();
     assert!(
-        !text.contains("last_success") && !text.contains("pace_") && !text.contains("process_"),
+        !text.contains("last_success") && !text.contains("pace_") && !text.contains("\nprocess_"),
         "{text}"
     );
     for line in [
         "s3sweep_run_exit_code{sweep_job=\"nightly\"} 1",
+        "s3sweep_run_ending{ending=\"done-with-failures\",sweep_job=\"nightly\"} 1",
+        "s3sweep_process_start_time_seconds{sweep_job=\"nightly\"} 1700000000",
         "s3sweep_run_end_time_seconds{sweep_job=\"nightly\"} 1700000000",
         "s3sweep_run_state{state=\"running\",sweep_job=\"nightly\"} 0",
         "s3sweep_run_state{state=\"ended\",sweep_job=\"nightly\"} 1",
@@ -205,6 +208,7 @@ fn a_run_that_goes_on_begins_with_what_was_achieved() {
         "s3sweep_failed_versions_total{code=\"AccessDenied\",sweep_job=\"nightly\"} 2",
         "s3sweep_copied_bytes_total{sweep_job=\"nightly\"} 33",
         "s3sweep_run_start_time_seconds{sweep_job=\"nightly\"} 1600000000",
+        "s3sweep_process_start_time_seconds{sweep_job=\"nightly\"} 1700000000",
         "s3sweep_last_progress_time_seconds{sweep_job=\"nightly\"} 1700000000",
         "s3sweep_deadline_time_seconds{sweep_job=\"nightly\"} 1700000000",
         "s3sweep_checkpoint_bytes{part=\"main\",sweep_job=\"nightly\"} 77",

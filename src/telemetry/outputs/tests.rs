@@ -161,7 +161,7 @@ async fn the_group_of_the_job_is_replaced_from_when_the_run_is_known_to_the_end(
     assert!(head.to_ascii_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(head.contains("Basic bWU6aHVudGVyMg=="), "{head}");
     assert!(body.contains("s3sweep_run_state{state=\"running\",sweep_job=\"nightly\"} 1\n"), "{body}");
-    assert!(!body.contains("process_") && !body.contains("{job=") && !body.contains(",job="), "{body}");
+    assert!(!body.contains("\nprocess_") && !body.contains("{job=") && !body.contains(",job="), "{body}");
     end(&metrics);
     outputs.end(true);
     outputs.finish(false).await;
