@@ -16,6 +16,7 @@ use crate::s3::{Client, HeadVersion, ObjectHead, Operation, S3Error};
 use crate::telemetry::{Event, Fault, Metrics};
 
 use super::context::locked;
+use super::lease::Hold;
 use super::stop::{Level, Stop};
 
 /// Which attempts may follow one another without a look.
@@ -52,6 +53,8 @@ pub(super) struct Caller {
     in_hand: AtomicUsize,
     /// How much room the disk of the checkpoint has.
     room: OnceLock<watch::Receiver<Room>>,
+    /// The lock under which this is sent, where there is one.
+    hold: OnceLock<Arc<Hold>>,
 }
 
 impl Caller {
@@ -69,7 +72,20 @@ impl Caller {
             adaptive,
             in_hand: AtomicUsize::new(0),
             room: OnceLock::new(),
+            hold: OnceLock::new(),
         }
+    }
+
+    /// From now on nothing is sent any more once this lock may be another's.
+    pub(super) fn work_under(&self, hold: &Arc<Hold>) {
+        // A run has one lock at most.
+        let _ = self.hold.set(Arc::clone(hold));
+    }
+
+    /// Whether something may be sent now, as far as the lock across hosts is concerned; where nothing may,
+    /// the run is told to end.
+    pub(super) fn holds_lock(&self) -> bool {
+        self.hold.get().is_none_or(|hold| hold.allows())
     }
 
     /// From now on listings wait while the disk is short of room.
@@ -168,7 +184,7 @@ impl Caller {
     ///
     /// Once `stop` says that no new work is wanted, no attempt is begun any more: `None` where none
     /// was made, the error of the last one otherwise. So it is where the ceiling was lowered below what
-    /// the request names.
+    /// the request names, and where the lock across hosts may be another's.
     pub(super) async fn call<T, F, Fut>(
         &self,
         operation: Operation,
@@ -249,6 +265,9 @@ impl Caller {
                     let Some(ticket) = self.pace.pay(Load::Other, Data::Nothing).await else {
                         return Err(error);
                     };
+                    if !self.holds_lock() {
+                        return Err(error);
+                    }
                     let error = self.client.explain_head(ask, error).await;
                     ticket.close(reply_of(&error));
                     Err(error)
@@ -303,6 +322,10 @@ impl Caller {
                 ticket = may_leave => ticket,
             };
             let Some(ticket) = ticket else { return last.map_or(Ok(None), Err) };
+            // Nothing is waited for between here and the request.
+            if !self.holds_lock() {
+                return last.map_or(Ok(None), Err);
+            }
             let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,

@@ -4,6 +4,7 @@
 //! bucket keeps them: the versions that this process made itself are deleted by their ids once they are
 //! superseded, and nothing else is ever deleted. The version that the lock was taken over from stays.
 
+mod hold;
 mod keeper;
 mod note;
 mod object;
@@ -21,6 +22,7 @@ use crate::s3::Expect;
 use super::caller::Caller;
 use super::errors::ending_of_s3;
 use super::{Ending, Stop};
+pub(super) use hold::Hold;
 use keeper::Kept;
 use note::{Holder, Note};
 use object::{Desk, Put};
@@ -69,7 +71,7 @@ pub(super) async fn take(
         pid: std::process::id(),
         ttl_secs: spec.ttl.as_secs(),
     };
-    let mut desk = Desk::new(spec, holder, caller);
+    let mut desk = Desk::new(spec, holder, caller, Arc::clone(&stop));
     let (mut holding, created) = win(&mut desk).await?;
     if let Err(ending) = prove(&desk, &mut holding).await {
         if !matches!(ending, Ending::Usage(_) | Ending::Locked(_)) {
@@ -80,7 +82,7 @@ pub(super) async fn take(
     let desk = Arc::new(desk);
     desk.confirmed(&holding);
     let (end, ended) = watch::channel(false);
-    let watchdog = tokio::spawn(keeper::watch(Arc::clone(&desk), Arc::clone(&stop)));
+    let watchdog = tokio::spawn(keeper::watch(Arc::clone(&desk.hold)));
     let keeper = tokio::spawn(keeper::keep(Kept { desk: Arc::clone(&desk), holding, stop, ended }));
     tracing::info!("holds the lock {}", desk.place());
     Ok(Lease { desk, keeper, watchdog, end, created })
@@ -222,6 +224,11 @@ impl Lease {
     /// The run is known now: its id goes into the object at once.
     pub(super) fn name_run(&self, run_id: &str) {
         self.desk.name_run(run_id);
+    }
+
+    /// What every request of the run has to ask before it leaves.
+    pub(super) fn hold(&self) -> &Arc<Hold> {
+        &self.desk.hold
     }
 
     /// Gives the lock back where it is still ours.
