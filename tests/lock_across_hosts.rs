@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::checks::check_identity;
 use common::{BUCKET, Ended, JOB, Running, World, plain, wait_until};
 use s3sweep::model::{KeepReason, Key, Timestamp, Version, VersioningStatus};
-use s3sweep::sandbox::{Config, Effect, Faults, Operation, Personality, RequestErrors, Seed};
+use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation, Personality, RequestErrors, Seed};
 
 const EVERYTHING: &str = "rules:\n  - { name: all, match: { state: any }, action: delete }\n";
 /// Takes some seconds: the ceiling makes many small requests.
@@ -335,4 +335,24 @@ fn an_interrupted_run_gives_the_lock_back_and_a_plan_needs_none() {
     assert_eq!(locks_left(&world, LOCKS), []);
     run_elsewhere(&world, "b", &job).expect(0);
     done_once(&world);
+}
+
+#[test]
+fn a_run_that_left_a_request_behind_does_not_give_the_lock_back() {
+    let world = world();
+    let latency =
+        Latency { operation: Some(Operation::DeleteObjects), fixed_ms: 4000, per_key_us: 0, sigma: 0.0 };
+    world.sandbox.set_faults(Faults { latency: vec![latency], ..Faults::default() });
+    let job = world.job(&locked("bucket: locks, ttl: 10s"));
+    let mut first = world.start_run(&job);
+    wait_until("a request under way", || world.requests(Operation::DeleteObjects) > 0 || first.has_ended());
+    first.signal("TERM");
+    wait_until("the first signal", || first.stderr().contains("SIGTERM") || first.has_ended());
+    first.signal("TERM");
+    first.wait().expect(75).says(&["is not given back", "a request may still be carried out"]);
+    run_elsewhere(&world, "b", &job).expect(73).says(&["last heard of"]);
+    world.sandbox.set_faults(Faults::default());
+    world.sandbox.set_clock_offset(13_000);
+    run_elsewhere(&world, "b", &job).expect(0).says(&["takes over the lock"]);
+    assert_eq!(world.sandbox.store().count(BUCKET).unwrap(), 0);
 }

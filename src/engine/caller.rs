@@ -16,7 +16,7 @@ use crate::s3::{Client, HeadVersion, ObjectHead, Operation, S3Error};
 use crate::telemetry::{Event, Fault, Metrics};
 
 use super::context::locked;
-use super::lease::Hold;
+use super::lease::{Hold, UnderWay};
 use super::stop::{Level, Stop};
 
 /// Which attempts may follow one another without a look.
@@ -27,6 +27,9 @@ enum Repeat {
     /// Those that are known not to have been carried out.
     WhileNotApplied,
 }
+
+/// The lock across hosts may be another's.
+struct NotOurs;
 
 /// One request of a call.
 #[derive(Clone, Copy)]
@@ -105,6 +108,12 @@ impl Caller {
             // Where the checkpoint is gone nobody will say so; the call fails elsewhere.
             let _ = room.wait_for(|room| *room == Room::Enough).await;
         }
+    }
+
+    /// Begins a request under the lock, where there is one.
+    fn begin(&self, operation: Operation) -> Result<Option<UnderWay<'_>>, NotOurs> {
+        let begun = self.hold.get().map(|hold| hold.begin(changes(operation)).ok_or(NotOurs));
+        begun.transpose()
     }
 
     /// The server's time.
@@ -323,10 +332,12 @@ impl Caller {
             };
             let Some(ticket) = ticket else { return last.map_or(Ok(None), Err) };
             // Nothing is waited for between here and the request.
-            if !self.holds_lock() {
-                return last.map_or(Ok(None), Err);
+            let Ok(under_way) = self.begin(operation) else { return last.map_or(Ok(None), Err) };
+            let answer = self.attempt(operation, ticket, load, number, &throttled, &attempt).await;
+            if let Some(under_way) = under_way {
+                under_way.ended();
             }
-            let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
+            let error = match answer {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             };
@@ -401,6 +412,22 @@ impl Caller {
         }
         answer
     }
+}
+
+/// Whether another host may find what this operation does, should it be carried out late. Uploads that are
+/// not complete belong to the process that began them.
+const fn changes(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::DeleteObjects
+            | Operation::DeleteObject
+            | Operation::CopyObject
+            | Operation::PutObject
+            | Operation::CompleteMultipartUpload
+            | Operation::PutObjectTagging
+            | Operation::PutObjectAcl
+            | Operation::RestoreObject
+    )
 }
 
 /// What an error tells the pace.

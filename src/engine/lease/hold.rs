@@ -6,6 +6,7 @@
 //! wire a process can still be stopped: no lock without a check at the server closes that gap.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,13 +23,53 @@ pub(in crate::engine) struct Hold {
     clock: Clock,
     /// When the last write of the lock was sent that is known to have been carried out.
     sent_at: watch::Sender<Duration>,
+    /// Changes that were begun and whose end is not known.
+    under_way: AtomicUsize,
+    /// The end of a change was not waited for: it may still be carried out.
+    was_cut_off: AtomicBool,
+    /// The run has ended.
+    is_closed: AtomicBool,
+}
+
+/// A request that has left, or leaves now.
+pub(in crate::engine) struct UnderWay<'a> {
+    hold: &'a Hold,
+    changes: bool,
+    has_ended: bool,
+}
+
+impl UnderWay<'_> {
+    /// Nobody waits for its answer any more, because it came, or because its connection is gone.
+    pub(in crate::engine) fn ended(mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.changes {
+            if !self.has_ended {
+                self.hold.was_cut_off.store(true, Ordering::SeqCst);
+            }
+            self.hold.under_way.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Hold {
     /// A lock that was not written yet.
     pub(super) fn new(terms: Terms, place: String, stop: Arc<Stop>) -> Self {
         let sent_at = watch::Sender::new(Duration::ZERO);
-        Self { terms, place, stop, clock: Clock::start(), sent_at }
+        Self {
+            terms,
+            place,
+            stop,
+            clock: Clock::start(),
+            sent_at,
+            under_way: AtomicUsize::new(0),
+            was_cut_off: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -55,7 +96,28 @@ impl Hold {
 
     /// Whether a request may leave now; where none may, the run is told to end.
     pub(in crate::engine) fn allows(&self) -> bool {
-        self.look() < Standing::Over
+        !self.is_closed.load(Ordering::SeqCst) && self.look() < Standing::Over
+    }
+
+    /// Begins a request, where one may leave now; whether it `changes` something that another host would
+    /// find changed under its feet.
+    pub(in crate::engine) fn begin(&self, changes: bool) -> Option<UnderWay<'_>> {
+        // Counted before the question: at the end the answer is changed first, and then the count is read.
+        if changes {
+            self.under_way.fetch_add(1, Ordering::SeqCst);
+        }
+        let under_way = UnderWay { hold: self, changes, has_ended: false };
+        if self.allows() {
+            return Some(under_way);
+        }
+        under_way.ended();
+        None
+    }
+
+    /// The run has ended, nothing leaves any more. Whether nothing of it can still be carried out.
+    pub(super) fn close(&self) -> bool {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.under_way.load(Ordering::SeqCst) == 0 && !self.was_cut_off.load(Ordering::SeqCst)
     }
 
     /// How the lock stands now. Where it wanes or is over, the run is told to stop.
@@ -152,5 +214,24 @@ mod tests {
         assert_eq!(hold.look_at(at(160)), Standing::Firm);
         assert_eq!(hold.look_at(at(180)), Standing::Over);
         assert_eq!(stop.level(), Level::Abort);
+    }
+
+    #[test]
+    fn what_was_begun_and_not_waited_for_may_still_be_carried_out() {
+        let stop = Arc::new(Stop::default());
+        let to_its_end = hold(&stop);
+        to_its_end.begin(true).unwrap().ended();
+        drop(to_its_end.begin(false).unwrap());
+        assert!(to_its_end.close());
+        assert!(to_its_end.begin(true).is_none(), "nothing leaves after the end");
+        assert!(to_its_end.close(), "what did not leave is not under way");
+        let cut_off = hold(&stop);
+        drop(cut_off.begin(true).unwrap());
+        assert!(!cut_off.close());
+        let under_way = hold(&stop);
+        let request = under_way.begin(true).unwrap();
+        assert!(!under_way.close());
+        request.ended();
+        assert_eq!(stop.level(), Level::Run);
     }
 }

@@ -22,7 +22,7 @@ use crate::s3::Expect;
 use super::caller::Caller;
 use super::errors::ending_of_s3;
 use super::{Ending, Stop};
-pub(super) use hold::Hold;
+pub(super) use hold::{Hold, UnderWay};
 use keeper::Kept;
 use note::{Holder, Note};
 use object::{Desk, Put};
@@ -231,14 +231,22 @@ impl Lease {
         &self.desk.hold
     }
 
-    /// Gives the lock back where it is still ours.
+    /// Gives the lock back where it is still ours, and nothing of the run can still be carried out. What
+    /// was cut off may be: then the lock runs out by itself.
     pub(super) async fn release(self) {
         let Self { desk, keeper, watchdog, end, created } = self;
+        let is_at_rest = desk.hold.close();
         // The keeper may have ended already, with the lock lost.
         let _sent = end.send(true);
         let kept = keeper.await.ok().flatten();
         watchdog.abort();
         match kept {
+            Some(_) if !is_at_rest => tracing::warn!(
+                "the lock {} is not given back, because a request may still be carried out that was not waited \
+                 for: others wait until it is silent for {} s",
+                desk.place(),
+                desk.terms.ttl.as_secs()
+            ),
             Some(holding) => keeper::give_back(&desk, holding, created).await,
             None => tracing::warn!("the lock {} was lost, and is not given back", desk.place()),
         }
