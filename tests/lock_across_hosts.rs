@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::checks::check_identity;
 use common::{BUCKET, Ended, JOB, Running, World, plain, wait_until};
 use s3sweep::model::{KeepReason, Key, Timestamp, Version, VersioningStatus};
-use s3sweep::sandbox::{Config, Effect, Faults, Operation, Personality, RequestErrors, Seed};
+use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation, Personality, RequestErrors, Seed};
 
 const EVERYTHING: &str = "rules:\n  - { name: all, match: { state: any }, action: delete }\n";
 /// Takes some seconds: the ceiling makes many small requests.
@@ -200,23 +200,35 @@ fn a_run_that_cannot_renew_ends_before_another_may_begin() {
     done_once(&world);
 }
 
+/// Requests that reached the job's bucket, and their effects there.
+fn arrived(world: &World) -> (u64, usize) {
+    let requests = [Operation::DeleteObjects, Operation::ListObjectVersions, Operation::GetBucketVersioning];
+    let in_bucket = world.sandbox.oplog().iter().filter(|record| record.bucket == BUCKET).count();
+    (requests.into_iter().map(|operation| world.requests(operation)).sum(), in_bucket)
+}
+
 #[test]
-fn a_run_that_slept_finds_its_lock_taken_and_ends() {
+fn a_run_that_slept_through_its_lock_sends_nothing_when_it_wakes() {
     let world = world();
-    let job = world.job(&locked("bucket: locks, ttl: 10s").replace("200", "100"));
+    // Many requests wait for their turn when it falls asleep, and all turns come while it sleeps.
+    let slow = SLOWLY.replace("200", "20").replace("concurrency: 2", "concurrency: 64, adaptive: false");
+    let sleepy = format!("{slow}lock: {{ bucket: locks, ttl: 10s }}\n{EVERYTHING}");
+    let job = world.job(&sleepy);
     let mut first = world.start_run(&job);
     wait_for_deletions(&world, &mut first);
     first.signal("STOP");
-    let other = world.job(&locked("bucket: locks, ttl: 10s"));
+    let other = world.job(&locked("bucket: locks, ttl: 10s").replace("200", "2000"));
     let mut tries = 0;
     wait_until("the lock of the sleeper", || {
         tries += 1;
         run_elsewhere(&world, "b", &other).code() == Some(0)
     });
     assert!(tries > 3, "its lock held for its time");
-    first.signal("CONT");
-    first.wait().expect(75).says(&["lock", "run again to go on"]);
     assert_eq!(world.sandbox.store().count(BUCKET).unwrap(), 0);
+    let before = arrived(&world);
+    first.signal("CONT");
+    first.wait().expect(75).says(&["could not be renewed", "another host may take it", "run again to go on"]);
+    assert_eq!(arrived(&world), before, "nothing of the sleeper arrives any more");
     world.run(&job).expect(0);
 }
 
@@ -323,4 +335,24 @@ fn an_interrupted_run_gives_the_lock_back_and_a_plan_needs_none() {
     assert_eq!(locks_left(&world, LOCKS), []);
     run_elsewhere(&world, "b", &job).expect(0);
     done_once(&world);
+}
+
+#[test]
+fn a_run_that_left_a_request_behind_does_not_give_the_lock_back() {
+    let world = world();
+    let latency =
+        Latency { operation: Some(Operation::DeleteObjects), fixed_ms: 4000, per_key_us: 0, sigma: 0.0 };
+    world.sandbox.set_faults(Faults { latency: vec![latency], ..Faults::default() });
+    let job = world.job(&locked("bucket: locks, ttl: 10s"));
+    let mut first = world.start_run(&job);
+    wait_until("a request under way", || world.requests(Operation::DeleteObjects) > 0 || first.has_ended());
+    first.signal("TERM");
+    wait_until("the first signal", || first.stderr().contains("SIGTERM") || first.has_ended());
+    first.signal("TERM");
+    first.wait().expect(75).says(&["is not given back", "a request may still be carried out"]);
+    run_elsewhere(&world, "b", &job).expect(73).says(&["last heard of"]);
+    world.sandbox.set_faults(Faults::default());
+    world.sandbox.set_clock_offset(13_000);
+    run_elsewhere(&world, "b", &job).expect(0).says(&["takes over the lock"]);
+    assert_eq!(world.sandbox.store().count(BUCKET).unwrap(), 0);
 }

@@ -16,6 +16,7 @@ use crate::s3::{Client, HeadVersion, ObjectHead, Operation, S3Error};
 use crate::telemetry::{Event, Fault, Metrics};
 
 use super::context::locked;
+use super::lease::{Hold, UnderWay};
 use super::stop::{Level, Stop};
 
 /// Which attempts may follow one another without a look.
@@ -26,6 +27,9 @@ enum Repeat {
     /// Those that are known not to have been carried out.
     WhileNotApplied,
 }
+
+/// The lock across hosts may be another's.
+struct NotOurs;
 
 /// One request of a call.
 #[derive(Clone, Copy)]
@@ -52,6 +56,8 @@ pub(super) struct Caller {
     in_hand: AtomicUsize,
     /// How much room the disk of the checkpoint has.
     room: OnceLock<watch::Receiver<Room>>,
+    /// The lock under which this is sent, where there is one.
+    hold: OnceLock<Arc<Hold>>,
 }
 
 impl Caller {
@@ -69,7 +75,20 @@ impl Caller {
             adaptive,
             in_hand: AtomicUsize::new(0),
             room: OnceLock::new(),
+            hold: OnceLock::new(),
         }
+    }
+
+    /// From now on nothing is sent any more once this lock may be another's.
+    pub(super) fn work_under(&self, hold: &Arc<Hold>) {
+        // A run has one lock at most.
+        let _ = self.hold.set(Arc::clone(hold));
+    }
+
+    /// Whether something may be sent now, as far as the lock across hosts is concerned; where nothing may,
+    /// the run is told to end.
+    pub(super) fn holds_lock(&self) -> bool {
+        self.hold.get().is_none_or(|hold| hold.allows())
     }
 
     /// From now on listings wait while the disk is short of room.
@@ -89,6 +108,12 @@ impl Caller {
             // Where the checkpoint is gone nobody will say so; the call fails elsewhere.
             let _ = room.wait_for(|room| *room == Room::Enough).await;
         }
+    }
+
+    /// Begins a request under the lock, where there is one.
+    fn begin(&self, operation: Operation) -> Result<Option<UnderWay<'_>>, NotOurs> {
+        let begun = self.hold.get().map(|hold| hold.begin(changes(operation)).ok_or(NotOurs));
+        begun.transpose()
     }
 
     /// The server's time.
@@ -168,7 +193,7 @@ impl Caller {
     ///
     /// Once `stop` says that no new work is wanted, no attempt is begun any more: `None` where none
     /// was made, the error of the last one otherwise. So it is where the ceiling was lowered below what
-    /// the request names.
+    /// the request names, and where the lock across hosts may be another's.
     pub(super) async fn call<T, F, Fut>(
         &self,
         operation: Operation,
@@ -249,6 +274,9 @@ impl Caller {
                     let Some(ticket) = self.pace.pay(Load::Other, Data::Nothing).await else {
                         return Err(error);
                     };
+                    if !self.holds_lock() {
+                        return Err(error);
+                    }
                     let error = self.client.explain_head(ask, error).await;
                     ticket.close(reply_of(&error));
                     Err(error)
@@ -303,7 +331,13 @@ impl Caller {
                 ticket = may_leave => ticket,
             };
             let Some(ticket) = ticket else { return last.map_or(Ok(None), Err) };
-            let error = match self.attempt(operation, ticket, load, number, &throttled, &attempt).await {
+            // Nothing is waited for between here and the request.
+            let Ok(under_way) = self.begin(operation) else { return last.map_or(Ok(None), Err) };
+            let answer = self.attempt(operation, ticket, load, number, &throttled, &attempt).await;
+            if let Some(under_way) = under_way {
+                under_way.ended();
+            }
+            let error = match answer {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             };
@@ -378,6 +412,22 @@ impl Caller {
         }
         answer
     }
+}
+
+/// Whether another host may find what this operation does, should it be carried out late. Uploads that are
+/// not complete belong to the process that began them.
+const fn changes(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::DeleteObjects
+            | Operation::DeleteObject
+            | Operation::CopyObject
+            | Operation::PutObject
+            | Operation::CompleteMultipartUpload
+            | Operation::PutObjectTagging
+            | Operation::PutObjectAcl
+            | Operation::RestoreObject
+    )
 }
 
 /// What an error tells the pace.

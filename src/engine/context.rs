@@ -23,7 +23,7 @@ use super::errors;
 use super::live::Monitor;
 use super::mover::Mover;
 use super::page::Orders;
-use super::stop::Stop;
+use super::stop::{Level, Stop};
 
 /// Planned versions without an outcome at which listing pauses; it goes on at half of it. Keeps the
 /// checkpoint of a streaming run at some tens of MB whatever the size of the bucket.
@@ -103,6 +103,11 @@ impl Context {
     /// Tells those who wait that something was committed.
     pub(super) fn bump(&self) {
         self.moved.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Whether something new may be begun: nobody asked for an end, and the lock across hosts is held.
+    pub(super) fn goes_on(&self) -> bool {
+        self.caller.holds_lock() && self.stop.level() == Level::Run
     }
 
     /// What the budget must know of the listing.

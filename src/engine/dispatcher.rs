@@ -105,7 +105,7 @@ pub(super) async fn dispatch(ctx: Arc<Context>, workers: mpsc::Sender<Work>) {
     // their own reservation along, and it may be theirs that leaves no room. So do deletions of what was
     // moved.
     let mut aside: Vec<ClaimedBatch> = Vec::new();
-    while ctx.stop.level() == Level::Run {
+    while ctx.goes_on() {
         moved.borrow_and_update();
         // Read before the claim: a page committed in between would be missed the other way round.
         let listing_done = ctx.listing_done.load(Ordering::Acquire);
@@ -172,7 +172,7 @@ async fn give_back(ctx: &Context, ids: Vec<i64>) {
 }
 
 async fn hand_out(ctx: &Context, workers: &mpsc::Sender<Work>, claimed: ClaimedBatch) -> HandedOut {
-    if ctx.stop.level() > Level::Run {
+    if !ctx.goes_on() {
         return HandedOut::Stopped(claimed);
     }
     let id = claimed.batch.id;

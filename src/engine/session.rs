@@ -181,6 +181,10 @@ async fn attempt(
         Some(client) => hold(&job, client, &caller, &stop).await?,
         None => None,
     };
+    if let Some(lease) = &lease {
+        caller.work_under(lease.hold());
+        sides.iter().flatten().for_each(|side| side.work_under(lease.hold()));
+    }
     let begun = Begun { dir, job, caller, facts, sides, command, ephemeral, stop, board, confirm };
     let ended = begun.carry_out(local, lease.as_ref(), reported).await;
     if let Some(lease) = lease {

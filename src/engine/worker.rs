@@ -21,7 +21,6 @@ use super::dispatcher::Work;
 use super::live::Monitor;
 use super::mover;
 use super::settle::{Patience, Sent, Settled, settle};
-use super::stop::Level;
 
 /// Works until the dispatcher has no more to give.
 pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver<Work>>>) {
@@ -89,7 +88,7 @@ async fn deliver(
             // takes turns with all that was listed meanwhile.
             return;
         }
-        if ctx.stop.level() > Level::Run {
+        if !ctx.goes_on() {
             // What was not begun is not begun any more; it stays planned.
             return;
         }

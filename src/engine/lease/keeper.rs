@@ -7,9 +7,14 @@ use tokio::sync::watch;
 
 use super::super::errors::ending_of_s3;
 use super::super::{Ending, Stop};
+use super::hold::Hold;
 use super::object::{Desk, Put, Trouble};
 use super::state::{Duty, Found, Holding, Standing};
 use crate::s3::Expect;
+
+/// The clock of sleeping tasks stands still while the machine is suspended, that of the lock goes on: no
+/// sleep is longer.
+const NAP_MAX: Duration = Duration::from_secs(1);
 
 /// What the keeper needs.
 pub(super) struct Kept {
@@ -38,7 +43,7 @@ pub(super) async fn keep(kept: Kept) -> Option<Holding> {
                     () = desk.renamed.notified(), if may_write_early => {
                         was_refused = renew(&desk, &mut holding, &stop).await;
                     }
-                    () = tokio::time::sleep(until.saturating_sub(now)) => {}
+                    () = tokio::time::sleep(until.saturating_sub(now).min(NAP_MAX)) => {}
                 }
             }
             Duty::Renew => was_refused = renew(&desk, &mut holding, &stop).await,
@@ -118,32 +123,19 @@ async fn look(desk: &Desk, holding: &mut Holding) -> Option<String> {
 
 /// Ends the run when the lock was not renewed for too long: no new work first, and nothing at all before
 /// another host may take the lock over.
-pub(super) async fn watch(desk: Arc<Desk>, stop: Arc<Stop>) {
-    let mut sent_at = desk.sent_at.subscribe();
+pub(super) async fn watch(hold: Arc<Hold>) {
+    let mut sent_at = hold.watch();
     loop {
         let since = *sent_at.borrow_and_update();
-        let silent_for = desk.now().saturating_sub(since);
-        let reason = |what: &str| {
-            let secs = silent_for.as_secs();
-            let place = desk.place();
-            Ending::Interrupted(format!(
-                "the lock {place} could not be renewed for {secs} s, {what}; run again to go on"
-            ))
+        let next = match hold.look() {
+            Standing::Firm => hold.terms().drain_after(),
+            Standing::Wanes => hold.terms().abort_after(),
+            Standing::Over => return,
         };
-        let next = match desk.terms.standing(silent_for) {
-            Standing::Firm => desk.terms.drain_after(),
-            Standing::Wanes => {
-                stop.drain(reason("stopped before another host may take it"));
-                desk.terms.abort_after()
-            }
-            Standing::Over => {
-                stop.abort(reason("stopped at once before another host may take it"));
-                return;
-            }
-        };
+        let left = (since + next).saturating_sub(hold.now());
         tokio::select! {
             changed = sent_at.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep((since + next).saturating_sub(desk.now()).max(Duration::from_millis(1))) => {}
+            () = tokio::time::sleep(left.clamp(Duration::from_millis(1), NAP_MAX)) => {}
         }
     }
 }

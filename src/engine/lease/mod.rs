@@ -4,6 +4,7 @@
 //! bucket keeps them: the versions that this process made itself are deleted by their ids once they are
 //! superseded, and nothing else is ever deleted. The version that the lock was taken over from stays.
 
+mod hold;
 mod keeper;
 mod note;
 mod object;
@@ -21,6 +22,7 @@ use crate::s3::Expect;
 use super::caller::Caller;
 use super::errors::ending_of_s3;
 use super::{Ending, Stop};
+pub(super) use hold::{Hold, UnderWay};
 use keeper::Kept;
 use note::{Holder, Note};
 use object::{Desk, Put};
@@ -69,7 +71,7 @@ pub(super) async fn take(
         pid: std::process::id(),
         ttl_secs: spec.ttl.as_secs(),
     };
-    let mut desk = Desk::new(spec, holder, caller);
+    let mut desk = Desk::new(spec, holder, caller, Arc::clone(&stop));
     let (mut holding, created) = win(&mut desk).await?;
     if let Err(ending) = prove(&desk, &mut holding).await {
         if !matches!(ending, Ending::Usage(_) | Ending::Locked(_)) {
@@ -80,7 +82,7 @@ pub(super) async fn take(
     let desk = Arc::new(desk);
     desk.confirmed(&holding);
     let (end, ended) = watch::channel(false);
-    let watchdog = tokio::spawn(keeper::watch(Arc::clone(&desk), Arc::clone(&stop)));
+    let watchdog = tokio::spawn(keeper::watch(Arc::clone(&desk.hold)));
     let keeper = tokio::spawn(keeper::keep(Kept { desk: Arc::clone(&desk), holding, stop, ended }));
     tracing::info!("holds the lock {}", desk.place());
     Ok(Lease { desk, keeper, watchdog, end, created })
@@ -224,14 +226,27 @@ impl Lease {
         self.desk.name_run(run_id);
     }
 
-    /// Gives the lock back where it is still ours.
+    /// What every request of the run has to ask before it leaves.
+    pub(super) fn hold(&self) -> &Arc<Hold> {
+        &self.desk.hold
+    }
+
+    /// Gives the lock back where it is still ours, and nothing of the run can still be carried out. What
+    /// was cut off may be: then the lock runs out by itself.
     pub(super) async fn release(self) {
         let Self { desk, keeper, watchdog, end, created } = self;
+        let is_at_rest = desk.hold.close();
         // The keeper may have ended already, with the lock lost.
         let _sent = end.send(true);
         let kept = keeper.await.ok().flatten();
         watchdog.abort();
         match kept {
+            Some(_) if !is_at_rest => tracing::warn!(
+                "the lock {} is not given back, because a request may still be carried out that was not waited \
+                 for: others wait until it is silent for {} s",
+                desk.place(),
+                desk.terms.ttl.as_secs()
+            ),
             Some(holding) => keeper::give_back(&desk, holding, created).await,
             None => tracing::warn!("the lock {} was lost, and is not given back", desk.place()),
         }

@@ -1,15 +1,17 @@
 //! The lock object: one look, one write, and the versions that this process made of it.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::job::LockSpec;
 use crate::model::{Class, DeleteOptions, Item, Key, Kind, RuleId, Timestamp, VersionId};
 use crate::s3::{Attributes, Expect, Operation, S3Error, Written};
 
+use super::super::Stop;
 use super::super::caller::Caller;
+use super::hold::Hold;
 use super::note::{Holder, Note};
 use super::state::{Holding, Seen, Terms};
 
@@ -21,18 +23,15 @@ const SUPERSEDED_MAX: usize = 16;
 /// Everything that requests for the lock need.
 pub(super) struct Desk {
     caller: Caller,
-    bucket: String,
     key: Key,
     pub(super) holder: Holder,
     pub(super) terms: Terms,
     pub(super) epoch: u64,
     /// When this process came for the lock, by the server's clock.
     pub(super) since: String,
-    began: Instant,
+    pub(super) hold: Arc<Hold>,
     run: Mutex<Option<String>>,
     pub(super) renamed: Notify,
-    /// When the last write was sent that is known to have been carried out.
-    pub(super) sent_at: watch::Sender<Duration>,
     versions: Mutex<Versions>,
 }
 
@@ -72,31 +71,30 @@ pub(super) enum Put {
 }
 
 impl Desk {
-    pub(super) fn new(spec: &LockSpec, holder: Holder, caller: Caller) -> Self {
+    pub(super) fn new(spec: &LockSpec, holder: Holder, caller: Caller, stop: Arc<Stop>) -> Self {
+        let terms = Terms { ttl: spec.ttl };
         Self {
-            bucket: spec.bucket.name.clone(),
             key: spec.key.clone(),
             holder,
-            terms: Terms { ttl: spec.ttl },
+            terms,
             epoch: 0,
             since: caller.now().to_string(),
             caller,
-            began: Instant::now(),
+            hold: Arc::new(Hold::new(terms, place_of(spec), stop)),
             run: Mutex::default(),
             renamed: Notify::new(),
-            sent_at: watch::Sender::new(Duration::ZERO),
             versions: Mutex::default(),
         }
     }
 
-    /// Time since the start, by this machine's monotonic clock.
+    /// Time since the start, by the clock of [`Hold`].
     pub(super) fn now(&self) -> Duration {
-        self.began.elapsed()
+        self.hold.now()
     }
 
     /// For messages.
-    pub(super) fn place(&self) -> String {
-        format!("object {} in bucket {}", self.key, self.bucket)
+    pub(super) fn place(&self) -> &str {
+        self.hold.place()
     }
 
     fn patience(&self) -> Duration {
@@ -110,7 +108,7 @@ impl Desk {
 
     /// A write is known to have been carried out: the time to live counts anew.
     pub(super) fn confirmed(&self, holding: &Holding) {
-        self.sent_at.send_replace(holding.sent_at());
+        self.hold.confirmed(holding.sent_at());
     }
 
     /// What the object holds when it is written now.
@@ -254,6 +252,10 @@ impl Desk {
             Err(_) => Ok(false),
         }
     }
+}
+
+fn place_of(spec: &LockSpec) -> String {
+    format!("object {} in bucket {}", spec.key, spec.bucket.name)
 }
 
 fn trouble(error: S3Error) -> Trouble {

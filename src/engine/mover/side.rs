@@ -12,6 +12,7 @@ use crate::s3::Client;
 use super::super::Ending;
 use super::super::caller::Caller;
 use super::super::context::{Context, locked};
+use super::super::lease::Hold;
 
 /// The destination of an action, as the caller of the engine connected it.
 #[derive(Debug)]
@@ -70,6 +71,13 @@ impl Side {
 
     pub(super) fn caller<'a>(&'a self, ctx: &'a Context) -> &'a Caller {
         self.caller.as_deref().unwrap_or(&ctx.caller)
+    }
+
+    /// From now on nothing is sent there any more once this lock may be another's.
+    pub(in crate::engine) fn work_under(&self, hold: &Arc<Hold>) {
+        if let Some(caller) = &self.caller {
+            caller.work_under(hold);
+        }
     }
 
     /// How long its server has not answered; `None` where it is that of the source.
