@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::{Running, World, plain, wait_until};
-use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation};
+use s3sweep::model::VersioningStatus;
+use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation, RequestErrors};
 use serde_json::Value;
 
 const TOKEN: &str = "a-token-for-the-live-page";
@@ -129,6 +130,42 @@ fn a_paused_run_obeys_signals() {
     assert_eq!(world.count(), 0, "and the next run finishes it");
     let (_, last) = events.join().unwrap();
     assert_eq!(in_picture(&last), (12_000, 12_000), "the picture knows what the first run did");
+}
+
+#[test]
+fn a_run_is_not_resumed_upon_versioning_that_changed_during_its_pause() {
+    let world = world(6_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 2000 }");
+    wait_until("the first deletions", || world.count() < 11_500);
+    steered.pause();
+    let before = world.requests(Operation::DeleteObjects);
+    world.sandbox.store().set_status(common::BUCKET, VersioningStatus::Suspended).unwrap();
+    steered.order(r#"{"action":"resume"}"#);
+    steered.run.wait().expect(76).says(&["versioning was enabled", "suspended now"]);
+    assert_eq!(world.requests(Operation::DeleteObjects), before, "nothing left before the look");
+}
+
+#[test]
+fn a_run_stays_held_where_its_versioning_cannot_be_read() {
+    let world = world(6_000);
+    let steered = Steered::start(&world, "{ versions_per_second: 2000 }");
+    wait_until("the first deletions", || world.count() < 11_500);
+    steered.pause();
+    let unreadable = RequestErrors {
+        operation: Some(Operation::GetBucketVersioning),
+        share: 1.0,
+        code: "InternalError".into(),
+        retry_after_secs: None,
+    };
+    world.sandbox.set_faults(Faults { request_errors: vec![unreadable], ..Faults::default() });
+    let before = world.requests(Operation::DeleteObjects);
+    steered.order(r#"{"action":"resume"}"#);
+    assert_eq!(steered.metric("s3sweep_paused"), 1.0);
+    assert_eq!(world.requests(Operation::DeleteObjects), before);
+    world.sandbox.set_faults(Faults::default());
+    steered.order(r#"{"action":"resume"}"#);
+    steered.run.wait().expect(0).says(&["the run stays held"]);
+    assert_eq!(world.count(), 0);
 }
 
 #[test]

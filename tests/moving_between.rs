@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use common::histories::{
@@ -400,6 +401,25 @@ fn what_is_written_after_a_common_look_is_not_covered_up() {
     assert!(theirs.len() > 10, "{theirs:?}");
     assert_eq!(left, theirs, "those stay, the others have moved");
     assert_eq!(failures(&worlds.from), vec!["DestinationConflict"; theirs.len()]);
+}
+
+#[test]
+fn what_somebody_else_wrote_is_not_taken_for_a_copy_however_like_one_it_is() {
+    let theirs = Mutex::new(Vec::new());
+    let worlds = moved_slowly(|worlds| {
+        let (store, now) = (worlds.to.sandbox.store(), worlds.to.sandbox.now());
+        for version in worlds.from.entries() {
+            if there(&worlds.to, DESTINATION).iter().all(|copy| copy.key != version.key) {
+                let key = version.key.as_str().unwrap();
+                theirs.lock().unwrap().push(store.put(DESTINATION, key, version.size, now).unwrap());
+            }
+        }
+    });
+    let theirs = theirs.into_inner().unwrap();
+    assert!(theirs.len() > 10, "{theirs:?}");
+    assert_eq!(worlds.from.count(), theirs.len());
+    assert_eq!(failures(&worlds.from), vec!["DestinationConflict"; theirs.len()]);
+    assert_eq!(there(&worlds.to, DESTINATION).len(), 20);
 }
 
 #[test]

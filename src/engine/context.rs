@@ -23,6 +23,7 @@ use super::errors;
 use super::live::Monitor;
 use super::mover::Mover;
 use super::page::Orders;
+use super::status::StatusWatch;
 use super::stop::{Level, Stop};
 
 /// Planned versions without an outcome at which listing pauses; it goes on at half of it. Keeps the
@@ -36,6 +37,8 @@ pub(super) struct Context {
     pub(super) job: Job,
     pub(super) rules: Rules,
     pub(super) caller: Caller,
+    /// What the bucket's versioning was when the run began.
+    pub(super) status: StatusWatch,
     pub(super) mover: Mover,
     pub(super) checkpoint: Checkpoint,
     pub(super) stop: Arc<Stop>,

@@ -28,6 +28,7 @@ mod run;
 mod session;
 mod settle;
 mod standing;
+mod status;
 mod stop;
 mod worker;
 

@@ -13,9 +13,8 @@ use tracing::Instrument as _;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, NewRange, RunState, Totals};
 use crate::job::{Job, ListingMode};
-use crate::model::{Class, Key, Timestamp, VersioningStatus};
+use crate::model::{Key, Timestamp, VersioningStatus};
 use crate::rules::{KeyOrders, Policy, Rules};
-use crate::s3::Operation;
 use crate::telemetry::RunState as Doing;
 use crate::telemetry::live::Board;
 
@@ -29,15 +28,14 @@ use super::live::{self, Monitor};
 use super::mover::Mover;
 use super::page::Orders;
 use super::planner::{self, Listing};
-use super::preflight::{self, BucketFacts};
+use super::preflight::BucketFacts;
 use super::session::Confirm;
+use super::status::{self, StatusWatch};
 use super::stop::{Level, Stop};
 use super::{Ending, disk, dispatcher, worker};
 
 /// How long what is in flight may take after the first signal.
 const GRACE: Duration = Duration::from_secs(25);
-/// How often the bucket's versioning status is read again.
-const STATUS_INTERVAL: Duration = Duration::from_secs(180);
 /// The note of the checkpoint that holds the budget window.
 const WINDOW_NOTE: &str = "budget_window";
 
@@ -91,7 +89,6 @@ struct Parts {
     execute: bool,
     deadline: Option<Timestamp>,
     confirm: Option<Confirm>,
-    versioning: VersioningStatus,
 }
 
 async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError> {
@@ -138,6 +135,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
     let list = list && !listing.is_done();
     let ctx = Arc::new(Context {
         rules,
+        status: StatusWatch::new(&caller, facts.versioning),
         caller,
         mover,
         checkpoint,
@@ -161,7 +159,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         moved: watch::Sender::new(0),
         job,
     });
-    Ok((ctx, Parts { listing, listers, list, execute, deadline, confirm, versioning: facts.versioning }))
+    Ok((ctx, Parts { listing, listers, list, execute, deadline, confirm }))
 }
 
 /// The rules of a job as they hold for this run.
@@ -229,7 +227,7 @@ fn is_over(window: Window, job: &Job, now: Timestamp) -> bool {
 
 /// Starts the parts, waits for their end, and names it.
 async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
-    let Parts { listing, listers, list, execute, deadline, confirm, versioning } = parts;
+    let Parts { listing, listers, list, execute, deadline, confirm } = parts;
     listing.bump(ctx);
     let asks = confirm.is_some();
     ctx.tell(if execute && !asks { Doing::Running } else { Doing::Planning });
@@ -238,7 +236,7 @@ async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
     watchers.spawn(live::show(Arc::clone(ctx), Arc::clone(&listing)).in_current_span());
     watchers.spawn(live::obey(Arc::clone(ctx)).in_current_span());
     watchers.spawn(watch_stop(Arc::clone(ctx)).in_current_span());
-    watchers.spawn(watch_status(Arc::clone(ctx), versioning).in_current_span());
+    watchers.spawn(status::watch(Arc::clone(ctx)).in_current_span());
     if let Some(room) = ctx.caller.room() {
         watchers.spawn(disk::watch(Arc::clone(ctx), room, execute).in_current_span());
     }
@@ -387,24 +385,6 @@ async fn confirmed(ctx: &Context, confirm: Confirm) -> bool {
     tokio::select! {
         answer = asked => answer.unwrap_or(false),
         () = ctx.stop.reached(Level::Drain) => true,
-    }
-}
-
-/// A change of the versioning status changes what deleting means.
-async fn watch_status(ctx: Arc<Context>, began_with: VersioningStatus) {
-    loop {
-        tokio::time::sleep(STATUS_INTERVAL).await;
-        let client = &ctx.caller.client;
-        match ctx.caller.call(Operation::GetBucketVersioning, 0, None, || client.bucket_versioning()).await {
-            Ok(Some(now)) if now.status != began_with => ctx.stop.abort(Ending::Tripwire(format!(
-                "the bucket's versioning was {} when the run began and is {} now",
-                preflight::word(began_with),
-                preflight::word(now.status)
-            ))),
-            Ok(_) => {}
-            Err(error) if error.class == Class::Stop => ctx.end_by(&error),
-            Err(error) => tracing::warn!("the versioning status could not be read: {error}"),
-        }
     }
 }
 

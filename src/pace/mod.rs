@@ -143,6 +143,13 @@ impl Pace {
         Self { reins: Arc::default(), ..self.beside(settings) }
     }
 
+    /// The pace of requests that guard a run while an operator holds it: the user's ceiling of requests holds
+    /// for them, and nothing else does.
+    #[must_use]
+    pub fn unheld(&self) -> Self {
+        Self { requests: self.requests.clone(), ..Self::default() }
+    }
+
     /// The controllers, without ceilings.
     fn finding(settings: &PaceSettings) -> Self {
         let PaceSettings { share, adaptive, .. } = *settings;

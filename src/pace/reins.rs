@@ -75,4 +75,14 @@ mod tests {
         reins.loose().await;
         assert!(reins.loose_for().is_some());
     }
+
+    #[tokio::test]
+    async fn a_pause_does_not_hold_those_who_watch() {
+        let pace = crate::pace::Pace::default();
+        let (watch, other) = (pace.unheld(), crate::pace::Load::Other);
+        pace.reins().pause();
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, pace.pay(other, crate::pace::Data::Nothing)).await.is_err());
+        assert!(tokio::time::timeout(soon, watch.pay(other, crate::pace::Data::Nothing)).await.is_ok());
+    }
 }

@@ -189,6 +189,11 @@ pub(super) async fn obey(ctx: Arc<Context>) {
             }
             errand = errands.recv() => match errand {
                 Some(Errand { order, done }) => {
+                    if order == Order::Resume && !may_resume(&ctx).await {
+                        // What holds is what held.
+                        let _told = done.send(holding(&ctx));
+                        continue;
+                    }
                     // Whoever ordered may have hung up.
                     let _told = done.send(carry_out(&ctx, order));
                 }
@@ -196,6 +201,23 @@ pub(super) async fn obey(ctx: Arc<Context>) {
             },
         }
     }
+}
+
+/// Whether deleting still means what it meant before a pause, which may have been a long one. The end of the
+/// run does not wait for the answer.
+async fn may_resume(ctx: &Context) -> bool {
+    if !ctx.caller.pace.reins().is_paused() {
+        return true;
+    }
+    let holds = tokio::select! {
+        biased;
+        () = ctx.stop.reached(Level::Drain) => false,
+        holds = ctx.status.holds(ctx) => holds,
+    };
+    if !holds && ctx.stop.level() == Level::Run {
+        tracing::warn!("the run stays held: whether the bucket's versioning is what it was is not known");
+    }
+    holds
 }
 
 fn carry_out(ctx: &Context, order: Order) -> Obeyed {
@@ -221,6 +243,11 @@ fn carry_out(ctx: &Context, order: Order) -> Obeyed {
             ctx.caller.metrics.emit(&Event::CeilingsSet(Ceilings { versions_per_second, ..ceilings }));
         }
     }
+    holding(ctx)
+}
+
+fn holding(ctx: &Context) -> Obeyed {
+    let pace = &ctx.caller.pace;
     Obeyed { is_paused: pace.reins().is_paused(), ceiling_per_second: pace.versions_ceiling().0 }
 }
 

@@ -109,6 +109,8 @@ pub(super) struct Chain {
     pub(super) done: Vec<Written>,
     /// The upload that was begun for the next step.
     pub(super) upload: Option<(Box<str>, u64)>,
+    /// Whether an attempt of the step at hand may have been carried out, by this process or by one before.
+    pub(super) may_have_sent: bool,
     /// Whether the destination had to be asked what became of a step: such a chain looks for itself at its
     /// end, too.
     has_doubts: AtomicBool,
@@ -142,6 +144,7 @@ impl Chain {
             places,
             target,
             is_resumed: base.is_some(),
+            may_have_sent: base.is_some(),
             base,
             base_etag: None,
             done,
@@ -467,14 +470,25 @@ impl Chain {
     pub(super) async fn applied(&self, step: usize) -> Result<Option<Written>, Halt> {
         self.has_doubts.store(true, Ordering::Relaxed);
         let listed = self.look().await?;
-        self.applied_in(step, &listed)
+        match self.applied_in(step, &listed)? {
+            // As a condition says that failed at the first attempt, like it as it may be.
+            Some(theirs) if !self.may_have_sent => Err(Halt::failed(
+                "DestinationConflict",
+                format!("version {} was written by somebody else", theirs.version_id),
+            )),
+            found => Ok(found),
+        }
     }
 
     fn applied_in(&self, step: usize, listed: &[Sequenced]) -> Result<Option<Written>, Halt> {
         let Some(base) = &self.base else { return Err(Halt::Stopped) };
         match history::place(base, &self.done, Some(self.wanted(step)), listed) {
             Place::Open => Ok(None),
-            Place::Applied(written) => Ok(Some(written)),
+            Place::Applied(written) => {
+                let at = listed.iter().position(|entry| entry.version.id == written.version_id);
+                self.refuse_source_itself(at.map_or(&[], |at| &listed[at..=at]))?;
+                Ok(Some(written))
+            }
             Place::Foreign(why) => Err(Halt::failed("DestinationConflict", why)),
         }
     }
@@ -499,6 +513,7 @@ impl Chain {
         self.ctx.caller.metrics.emit(&Event::StepCopied { bytes: size, at: self.ctx.now() });
         self.done.push(written);
         self.upload = None;
+        self.may_have_sent = false;
         Ok(())
     }
 

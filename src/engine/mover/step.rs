@@ -132,7 +132,10 @@ impl Chain {
             attempt += 1;
             let with_conditions = self.side.sends_conditions();
             let error = match self.send_once(step, &sending).await {
-                Ok(Some(answer)) => return self.named(step, answer).await,
+                Ok(Some(answer)) => {
+                    self.may_have_sent = true;
+                    return self.named(step, answer).await;
+                }
                 Ok(None) => return Err(Halt::Stopped),
                 Err(error) => error,
             };
@@ -140,6 +143,7 @@ impl Chain {
                 self.side.drop_conditions();
                 continue;
             }
+            self.may_have_sent |= error.may_have_applied;
             // A server that does another thing than it was asked for must not be asked again, whatever it did.
             if !is_open(&error) || error.tripwire().is_some() {
                 return Err(self.halted(&error));
