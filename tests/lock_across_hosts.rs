@@ -69,6 +69,14 @@ fn wait_for_deletions(world: &World, running: &mut Running) {
     assert!(!running.has_ended(), "the run was over too early: {}", running.stderr());
 }
 
+/// The value of a series in a textfile.
+#[track_caller]
+fn told(textfile: &Path, series: &str) -> f64 {
+    let text = std::fs::read_to_string(textfile).unwrap();
+    let line = text.lines().find(|line| line.starts_with(series)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 #[track_caller]
 fn done_once(world: &World) {
     assert_eq!(world.sandbox.store().versions(BUCKET).unwrap().len(), locks_left(world, BUCKET).len());
@@ -98,14 +106,20 @@ fn on_another_host_it_is_73_too_and_the_lock_leaves_nothing_behind() {
     for versioning in [VersioningStatus::Enabled, VersioningStatus::Suspended, VersioningStatus::Unversioned]
     {
         let world = world_with(versioning, Personality::default());
-        let job = world.job(&locked("bucket: locks, ttl: 10s").replace("200", "400"));
+        let textfile = world.dir.path().join("metrics.prom");
+        let outputs = format!("metrics: {{ textfile: \"{}\" }}\n", textfile.display());
+        let job = world.job(&format!("{outputs}{}", locked("bucket: locks, ttl: 10s").replace("200", "400")));
         let mut first = world.start_run(&job);
         wait_for_deletions(&world, &mut first);
+        wait_until("its figures", || textfile.exists());
+        let figures = std::fs::read_to_string(&textfile).unwrap();
         let run = format!("run={}", world.files().run_id);
         let words =
             [&format!("pid={}", first.pid()), &run, "since=", "listed", "settled", OBJECT, "bucket locks"];
         run_elsewhere(&world, "b", &job).expect(73).says(&words);
+        assert!(std::fs::read_to_string(&textfile).unwrap() == figures, "it does not speak for the job");
         first.wait().expect(0);
+        assert_eq!(told(&textfile, "s3sweep_run_exit_code{"), 0.0);
         done_once(&world);
         let left = locks_left(&world, LOCKS);
         let expected = usize::from(versioning != VersioningStatus::Enabled);
@@ -174,7 +188,9 @@ fn a_dead_holder_is_taken_over_when_the_server_says_that_it_was_silent_for_long_
 #[test]
 fn a_run_that_cannot_renew_ends_before_another_may_begin() {
     let world = world();
-    let job = world.job(&locked("bucket: locks, ttl: 10s").replace("200", "50"));
+    let textfile = world.dir.path().join("metrics.prom");
+    let outputs = format!("metrics: {{ textfile: \"{}\" }}\n", textfile.display());
+    let job = world.job(&format!("{outputs}{}", locked("bucket: locks, ttl: 10s").replace("200", "50")));
     let mut first = world.start_run(&job);
     wait_for_deletions(&world, &mut first);
     let errors = RequestErrors {
@@ -184,7 +200,10 @@ fn a_run_that_cannot_renew_ends_before_another_may_begin() {
         retry_after_secs: None,
     };
     world.sandbox.set_faults(Faults { request_errors: vec![errors], ..Faults::default() });
-    first.wait().expect(75).says(&["could not be renewed", "run again to go on", "AccessDenied"]);
+    let ended = first.wait().expect(75).says(&["could not be renewed", "run again to go on", "AccessDenied"]);
+    let warned = |line: &&str| line.contains(" WARN ") && line.contains("was not renewed");
+    assert_eq!(ended.stderr.lines().filter(warned).count(), 1, "the first of a row: {}", ended.stderr);
+    assert!(told(&textfile, "s3sweep_troubles_total{part=\"lock\"") > 1.0, "each is counted");
     let log = world.sandbox.oplog();
     let last_beat =
         log.iter().rfind(|record| record.bucket == LOCKS && record.effect == Effect::Created).unwrap().at;

@@ -48,6 +48,8 @@ pub(super) struct Caller {
     quota: Quota,
     chance: Mutex<fastrand::Rng>,
     last_success: Mutex<Instant>,
+    /// When a server last answered, were it with an error.
+    last_answer: Mutex<Instant>,
     /// Ranges that are refused more than the rest; times are counted from `began`.
     ranges: Mutex<Ranges>,
     began: Instant,
@@ -70,6 +72,7 @@ impl Caller {
             quota: Quota::new(),
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             last_success: Mutex::new(Instant::now()),
+            last_answer: Mutex::new(Instant::now()),
             ranges: Mutex::default(),
             began: Instant::now(),
             adaptive,
@@ -183,8 +186,17 @@ impl Caller {
 
     /// How long no attempt has succeeded, pauses left out.
     pub(super) fn silent_for(&self) -> Duration {
-        let silent_for = locked(&self.last_success).elapsed();
-        self.pace.reins().loose_for().map_or(silent_for, |loose_for| silent_for.min(loose_for))
+        self.loose_since(*locked(&self.last_success))
+    }
+
+    /// How long the server has not answered at all, pauses left out.
+    pub(super) fn unanswered_for(&self) -> Duration {
+        self.loose_since(*locked(&self.last_answer))
+    }
+
+    fn loose_since(&self, at: Instant) -> Duration {
+        let since = at.elapsed();
+        self.pace.reins().loose_for().map_or(since, |loose_for| since.min(loose_for))
     }
 
     /// Sends `attempt` until it succeeds or another try is not this layer's to make. Every attempt
@@ -405,6 +417,9 @@ impl Caller {
             Load::Write { .. } => self.metrics.emit(&Event::PaceChanged(self.pace.versions_per_second())),
             Load::List => self.metrics.emit(&Event::ListPaceChanged(self.pace.listings_per_second())),
             Load::Other => {}
+        }
+        if answer.as_ref().err().is_none_or(|error| error.status.is_some()) {
+            *locked(&self.last_answer) = Instant::now();
         }
         if answer.is_ok() {
             *locked(&self.last_success) = Instant::now();

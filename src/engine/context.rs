@@ -134,7 +134,25 @@ impl Context {
                 "no request has succeeded for {} minutes, last error: {error}",
                 silent_for.as_secs() / 60
             )));
+        } else if self.is_cut_off() {
+            self.stop.drain(Ending::Interrupted(format!(
+                "no server has answered for {} s, last error: {error}",
+                self.job.retry.give_up_after.as_secs()
+            )));
         }
+    }
+
+    /// Whether no server has answered for as long as a version may be tried: that is an outage, and says
+    /// nothing about the versions that were to be sent meanwhile.
+    fn is_cut_off(&self) -> bool {
+        let source = self.caller.unanswered_for();
+        let unanswered_for = self.mover.unanswered_for().map_or(source, |mover| mover.min(source));
+        unanswered_for >= self.job.retry.give_up_after
+    }
+
+    /// How long a version may be tried from here.
+    pub(super) fn give_up_after(&self) -> Duration {
+        if self.is_cut_off() { Duration::MAX } else { self.job.retry.give_up_after }
     }
 
     /// An error that ends the run. After a tripwire nothing more is sent, not even what was begun.

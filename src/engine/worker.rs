@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tracing::Instrument as _;
@@ -21,6 +22,10 @@ use super::dispatcher::Work;
 use super::live::Monitor;
 use super::mover;
 use super::settle::{Patience, Sent, Settled, settle};
+
+/// How long a batch may be sent before what was answered of it is settled: so long may progress stand still,
+/// and so much may be sent again after a crash.
+const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Works until the dispatcher has no more to give.
 pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver<Work>>>) {
@@ -56,7 +61,7 @@ async fn process(ctx: &Arc<Context>, work: Work) {
     }
     let patience = Patience {
         now: ctx.now(),
-        give_up_after: ctx.job.retry.give_up_after,
+        give_up_after: ctx.give_up_after(),
         rest: ctx.caller.reserve(batch.range, sent.iter().filter(|sent| sent.is_throttled()).count()),
     };
     let batch_range = batch.range;
@@ -81,7 +86,13 @@ async fn deliver(
     let items = &batch.items;
     let mut requests = requests_for(ctx, items, to_send);
     let looked_for_limit = ctx.caller.pace.looks_for_limit();
+    let began = Instant::now();
     while let Some(request) = requests.pop_front() {
+        if began.elapsed() >= SETTLE_AFTER {
+            // Under a low ceiling, or with a request for each version, a batch takes minutes. What was answered
+            // is settled now; the rest stays planned.
+            return;
+        }
         if looked_for_limit && !ctx.caller.pace.looks_for_limit() {
             // The server's limit was met. The batches that are in hand then are the first that were
             // listed, often neighbours that share a partition: what is left of them stays planned and

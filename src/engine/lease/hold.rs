@@ -85,9 +85,9 @@ impl Hold {
     }
 
     /// A write that was sent at this time is known to have been carried out: the time to live counts from
-    /// there.
-    pub(super) fn confirmed(&self, sent_at: Duration) {
-        self.sent_at.send_replace(sent_at);
+    /// there. Returns what it counted from before.
+    pub(super) fn confirmed(&self, sent_at: Duration) -> Duration {
+        self.sent_at.send_replace(sent_at)
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Duration> {

@@ -91,7 +91,7 @@ async fn renew(desk: &Desk, holding: &mut Holding, stop: &Stop) -> bool {
 }
 
 fn fails(desk: &Desk, holding: &mut Holding, why: &str) {
-    tracing::warn!("the lock {} was not renewed: {why}", desk.place());
+    desk.not_renewed(why);
     holding.failed(desk.now());
 }
 
@@ -144,11 +144,11 @@ pub(super) async fn watch(hold: Arc<Hold>) {
 /// that the lock is given back does: without it a version of a former holder would be the lock again.
 pub(super) async fn give_back(desk: &Desk, mut holding: Holding, created: bool) {
     let stays = |why: &str| {
-        tracing::warn!(
+        desk.not_given_back(&format!(
             "the lock {} could not be given back, others wait for it until it is silent for {} s: {why}",
             desk.place(),
             desk.terms.ttl.as_secs()
-        );
+        ));
     };
     if !holding.is_certain()
         && let Some(lost) = look(desk, &mut holding).await

@@ -248,7 +248,9 @@ impl Lease {
                 desk.terms.ttl.as_secs()
             ),
             Some(holding) => keeper::give_back(&desk, holding, created).await,
-            None => tracing::warn!("the lock {} was lost, and is not given back", desk.place()),
+            None => {
+                desk.not_given_back(&format!("the lock {} was lost, and is not given back", desk.place()))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The lock object: one look, one write, and the versions that this process made of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::sync::Notify;
 use crate::job::LockSpec;
 use crate::model::{Class, DeleteOptions, Item, Key, Kind, RuleId, Timestamp, VersionId};
 use crate::s3::{Attributes, Expect, Operation, S3Error, Written};
+use crate::telemetry::{Event, Part};
 
 use super::super::Stop;
 use super::super::caller::Caller;
@@ -33,6 +35,8 @@ pub(super) struct Desk {
     run: Mutex<Option<String>>,
     pub(super) renamed: Notify,
     versions: Mutex<Versions>,
+    /// The last renewal succeeded.
+    is_well: AtomicBool,
 }
 
 /// The versions that this process made.
@@ -84,6 +88,7 @@ impl Desk {
             run: Mutex::default(),
             renamed: Notify::new(),
             versions: Mutex::default(),
+            is_well: AtomicBool::new(true),
         }
     }
 
@@ -108,7 +113,24 @@ impl Desk {
 
     /// A write is known to have been carried out: the time to live counts anew.
     pub(super) fn confirmed(&self, holding: &Holding) {
-        self.hold.confirmed(holding.sent_at());
+        let before = self.hold.confirmed(holding.sent_at());
+        // A look that finds the lock as it was is no renewal.
+        if before < holding.sent_at() && !self.is_well.swap(true, Ordering::Relaxed) {
+            let text = format!("the lock {} is renewed again", self.place());
+            self.caller.metrics.emit(&Event::TroubleOver { part: Part::Lock, text: &text });
+        }
+    }
+
+    /// A renewal failed; the log has the first of a row.
+    pub(super) fn not_renewed(&self, why: &str) {
+        let is_first = self.is_well.swap(false, Ordering::Relaxed);
+        let text = format!("the lock {} was not renewed: {why}", self.place());
+        self.caller.metrics.emit(&Event::Trouble { part: Part::Lock, is_first, text: &text });
+    }
+
+    /// The lock stays behind, or was another's already, when the run has ended.
+    pub(super) fn not_given_back(&self, text: &str) {
+        self.caller.metrics.emit(&Event::Trouble { part: Part::Lock, is_first: true, text: &text });
     }
 
     /// What the object holds when it is written now.
