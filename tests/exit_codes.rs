@@ -603,3 +603,22 @@ fn a_digest_that_never_fits_ends_with_75_and_not_after_hours() {
     world.run(&job).expect(0);
     assert_eq!(world.count(), 0);
 }
+
+#[test]
+fn an_outage_after_the_listing_gives_no_version_up() {
+    let world = World::new(plain(3000, 2));
+    let job = world.job(&format!(
+        "{EVERYTHING}limits: {{ versions_per_second: 1000 }}\nretry: {{ give_up_after: 3s }}\n"
+    ));
+    let mut running = world.start_run(&job);
+    wait_until("the first deletions", || world.count() < 5500 || running.has_ended());
+    let resets = vec![Resets { operation: None, share: 1.0, when: When::BeforeApplying }];
+    world.sandbox.set_faults(Faults { resets, ..Faults::default() });
+    running.wait().expect(75).says(&["no server has answered for 3 s"]);
+    let status = world.status();
+    assert_eq!(status["failed"], 0, "{status}");
+    check_identity(&status);
+    world.sandbox.set_faults(Faults::default());
+    world.run(&job).expect(0);
+    assert_eq!(world.count(), 0);
+}

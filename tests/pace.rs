@@ -45,3 +45,20 @@ fn a_server_that_limits_its_rate_refuses_little_of_an_adaptive_run() {
     assert_eq!(no_pace, None);
     assert!(refused * 2.0 < refused_without, "{refused} with a pace, {refused_without} without");
 }
+
+/// Under a low ceiling a batch of a thousand versions takes long; what was answered of it counts before.
+#[test]
+fn progress_does_not_stand_still_under_a_low_ceiling() {
+    let world = World::new(plain(6000, 2));
+    let job = world.job(
+        "limits: { versions_per_second: 200, concurrency: 8 }\n\
+         rules: [{ name: all, match: { state: any }, action: delete }]\n",
+    );
+    let mut running = world.start_run(&job);
+    // Eight whole batches would be 40 s.
+    wait_until("half of the first batches", || world.count() <= 12_000 - 8 * 500 || running.has_ended());
+    let (done, deleted) = (world.status()["done"].as_u64().unwrap(), 12_000 - world.count() as u64);
+    assert!(done * 2 >= deleted, "{done} of {deleted} are settled");
+    running.signal("INT");
+    running.wait().expect(75);
+}
