@@ -15,8 +15,8 @@ use common::histories::{
 use common::{BUCKET, World, mixed, wait_until};
 use s3sweep::model::{Key, Version};
 use s3sweep::sandbox::{
-    Config, FaultKind, Faults, LateErrors, Latency, Operation, RequestErrors, Resets, ScriptedRequest, Seed,
-    SeedItem, When,
+    Config, FaultKind, Faults, LateErrors, Latency, Operation, Personality, RequestErrors, Resets,
+    ScriptedRequest, Seed, SeedItem, When,
 };
 
 const MIB: u64 = 1 << 20;
@@ -366,10 +366,13 @@ fn keys_that_lie_together_share_their_looks_and_are_read_in_one_request() {
 
 /// Moves the versions of 20 keys one after the other, slowly; `meddle` is called once the first is there.
 fn moved_slowly(meddle: impl Fn(&Worlds)) -> Worlds {
-    let worlds = single(20, 1000);
+    slowly_moved(single(20, 1000), "", meddle)
+}
+
+fn slowly_moved(worlds: Worlds, settings: &str, meddle: impl Fn(&Worlds)) -> Worlds {
     let slow = Latency { operation: Some(Operation::PutObject), fixed_ms: 50, ..Latency::default() };
     worlds.to.sandbox.set_faults(Faults { latency: vec![slow], ..Faults::default() });
-    let job = transfer(&worlds.from, &worlds.action("move", ""), "limits: { concurrency: 1 }");
+    let job = transfer(&worlds.from, &worlds.action("move", settings), "limits: { concurrency: 1 }");
     let running = worlds.from.start_run(&job);
     wait_until("copies", || worlds.to.requests(Operation::PutObject) >= 3);
     meddle(&worlds);
@@ -420,6 +423,58 @@ fn what_somebody_else_wrote_is_not_taken_for_a_copy_however_like_one_it_is() {
     assert_eq!(worlds.from.count(), theirs.len());
     assert_eq!(failures(&worlds.from), vec!["DestinationConflict"; theirs.len()]);
     assert_eq!(there(&worlds.to, DESTINATION).len(), 20);
+}
+
+#[test]
+fn what_is_written_upon_a_marker_after_a_common_look_is_not_covered_up() {
+    let worlds = single(20, 1000);
+    let (store, now) = (worlds.to.sandbox.store(), worlds.to.sandbox.now());
+    for version in worlds.from.entries() {
+        store.insert_marker(DESTINATION, version.key, now).unwrap();
+    }
+    let worlds = slowly_moved(worlds, ", if_exists: append", |worlds| {
+        for version in worlds.from.entries() {
+            let count =
+                there(&worlds.to, DESTINATION).iter().filter(|entry| entry.key == version.key).count();
+            if count == 1 {
+                write_theirs(worlds, &version.key);
+            }
+        }
+    });
+    let theirs: Vec<_> = latest_theirs(&worlds.to);
+    assert!(theirs.len() > 10, "{theirs:?}");
+    assert_eq!(there(&worlds.to, DESTINATION).len(), 40, "nothing lies upon what somebody else wrote");
+    assert_eq!(worlds.from.entries().into_iter().map(|version| version.key).collect::<Vec<_>>(), theirs);
+    assert_eq!(failures(&worlds.from), vec!["DestinationConflict"; theirs.len()]);
+}
+
+/// Keys whose latest entry at the destination is what somebody else wrote.
+fn latest_theirs(world: &World) -> Vec<Key> {
+    let entries = there(world, DESTINATION).into_iter();
+    entries.filter(|entry| entry.is_latest && entry.size == THEIRS_BYTES).map(|entry| entry.key).collect()
+}
+
+#[test]
+fn a_server_that_refuses_conditions_is_looked_at_before_a_copy_goes_without_them() {
+    let items: Vec<_> = (0..20).map(|n| item(&format!("k{n:02}"), 300.0, 1000, 0)).collect();
+    let slow = Latency { operation: Some(Operation::CopyObject), fixed_ms: 2_000, ..Latency::default() };
+    let world = World::with(Config {
+        seeds: vec![Seed { items, real_etags: true, ..empty(BUCKET) }, empty(DESTINATION)],
+        faults: Faults { latency: vec![slow], ..Faults::default() },
+        personality: Personality { refuses_copy_conditions: true, ..Personality::default() },
+        ..Config::default()
+    });
+    let limits = "limits: { concurrency: 20, adaptive: false }";
+    let running =
+        world.start_run(&transfer(&world, &format!("{{ move: {{ bucket: {DESTINATION} }} }}"), limits));
+    wait_until("copies", || world.requests(Operation::CopyObject) >= 20);
+    for version in world.entries() {
+        let key = version.key.as_str().unwrap();
+        world.sandbox.store().put(DESTINATION, key, THEIRS_BYTES, world.sandbox.now()).unwrap();
+    }
+    running.wait().expect(1);
+    assert_eq!((world.count(), there(&world, DESTINATION).len()), (20, 20));
+    assert_eq!(latest_theirs(&world).len(), 20);
 }
 
 #[test]

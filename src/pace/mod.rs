@@ -19,6 +19,8 @@ pub use listing::{Listing, Refused};
 pub use ranges::Ranges;
 pub use reins::Reins;
 
+use tokio::sync::Mutex as AsyncMutex;
+
 use gate::Gate;
 use lowerable::{Lowerable, Paid};
 
@@ -94,14 +96,28 @@ pub enum Reply {
     Unrelated,
 }
 
+/// The ceiling of bytes of one direction.
+#[derive(Debug)]
+struct Bytes {
+    kib: Ceiling,
+    /// Held from before the payment until the request leaves: of what was paid for, one request waits at a
+    /// time, so that those that a server's wish holds back do not leave together.
+    turn: AsyncMutex<()>,
+}
+
+impl Bytes {
+    async fn pay(&self, bytes: u64) {
+        self.kib.pay(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)).await;
+    }
+}
+
 /// Ceilings and controllers, shared by all workers and listers. The default has none of them.
 #[derive(Debug, Default)]
 pub struct Pace {
     versions: Arc<Lowerable>,
     requests: Option<Arc<Ceiling>>,
-    /// In KiB, as the next.
-    bytes_read: Option<Arc<Ceiling>>,
-    bytes_written: Option<Arc<Ceiling>>,
+    bytes_read: Option<Arc<Bytes>>,
+    bytes_written: Option<Arc<Bytes>>,
     writes: Option<Gate<Adaptive>>,
     listings: Option<Gate<Listing>>,
     reins: Arc<Reins>,
@@ -113,11 +129,12 @@ impl Pace {
         let ceiling = |per_second: Option<u32>| per_second.map(|rate| Arc::new(Ceiling::new(rate)));
         let kib =
             settings.bytes_per_second.map(|bytes| u32::try_from((bytes >> 10).max(1)).unwrap_or(u32::MAX));
+        let bytes = || kib.map(|kib| Arc::new(Bytes { kib: Ceiling::new(kib), turn: AsyncMutex::new(()) }));
         Self {
             versions: Arc::new(Lowerable::new(settings.versions_per_second)),
             requests: ceiling(settings.requests_per_second),
-            bytes_read: ceiling(kib),
-            bytes_written: ceiling(kib),
+            bytes_read: bytes(),
+            bytes_written: bytes(),
             ..Self::finding(settings)
         }
     }
@@ -158,18 +175,6 @@ impl Pace {
         Self { writes: writes.map(Gate::new), listings: listings.map(Gate::new), ..Self::default() }
     }
 
-    /// Waits until the data of one attempt may be read or written.
-    async fn pay_data(&self, data: Data) {
-        let (ceiling, bytes) = match data {
-            Data::Nothing => return,
-            Data::Read(bytes) => (&self.bytes_read, bytes),
-            Data::Written(bytes) => (&self.bytes_written, bytes),
-        };
-        if let Some(ceiling) = ceiling {
-            ceiling.pay(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)).await;
-        }
-    }
-
     /// How many versions one request may name now, so that the ceiling can grant it at once and
     /// little of it is refused where the server's limit is met. At least one.
     pub fn versions_per_request_max(&self) -> usize {
@@ -208,10 +213,21 @@ impl Pace {
     /// Waits until a request may leave. What it returns must be told what came of the request. `None`
     /// where the request names more versions than a ceiling that was lowered meanwhile grants at once.
     pub async fn pay(&self, load: Load, data: Data) -> Option<Ticket<'_>> {
+        let (bytes, amount) = match data {
+            Data::Nothing => (None, 0),
+            Data::Read(amount) => (self.bytes_read.as_ref(), amount),
+            Data::Written(amount) => (self.bytes_written.as_ref(), amount),
+        };
+        let _turn = match bytes {
+            Some(bytes) => Some(bytes.turn.lock().await),
+            None => None,
+        };
         loop {
             self.reins.loose().await;
             // Before the gate, where a waiting one would hold a place.
-            self.pay_data(data).await;
+            if let Some(bytes) = bytes {
+                bytes.pay(amount).await;
+            }
             let ticket = self.pay_once(load).await?;
             // What was paid for when a pause began is paid again after it: all that waited would leave
             // together at its end.
@@ -353,5 +369,45 @@ impl Drop for Ticket<'_> {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn data_that_was_held_back_does_not_leave_together() {
+        const KIB: u64 = 1024;
+        let pace = Arc::new(Pace::new(&PaceSettings {
+            versions_per_second: Some(10_000),
+            requests_per_second: None,
+            adaptive: false,
+            share: 1.0,
+            concurrency: 16,
+            list_concurrency: 1,
+            bytes_per_second: Some(1_000 * KIB),
+        }));
+        pace.lower_versions(Some(1));
+        let mut writers = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let pace = Arc::clone(&pace);
+            writers.spawn(async move {
+                let load = Load::Write { versions: 1, apart: false };
+                drop(pace.pay(load, Data::Written(100 * KIB)).await.unwrap());
+                std::time::Instant::now()
+            });
+        }
+        // As long as all of them would take to pay for their bytes.
+        tokio::time::sleep(Duration::from_millis(1_800)).await;
+        pace.lower_versions(None);
+        let mut left: Vec<_> = writers.join_all().await;
+        left.sort();
+        let in_half_a_second = |from: &std::time::Instant| {
+            left.iter().filter(|at| *at >= from && **at < *from + Duration::from_millis(500)).count()
+        };
+        // Five by the ceiling, one that was paid for before, and one by what is held for once.
+        let most = left.iter().map(in_half_a_second).max().unwrap();
+        assert!(most <= 7, "{most} of 16");
     }
 }

@@ -69,6 +69,27 @@ pub(super) struct PutOff {
     pub(super) upload: Option<(Key, Box<str>)>,
 }
 
+/// The newest entry that was at the destination before, as a condition can name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Top {
+    /// It cannot.
+    Unknown,
+    /// A delete marker, which counts as no object.
+    Marker,
+    /// A version with this ETag.
+    Etag(Box<str>),
+}
+
+impl Top {
+    fn of(entry: &Version) -> Self {
+        match (entry.kind, &entry.etag) {
+            (Kind::DeleteMarker, _) => Self::Marker,
+            (Kind::Version, Some(etag)) if !etag.as_str().is_empty() => Self::Etag(etag.as_str().into()),
+            (Kind::Version, _) => Self::Unknown,
+        }
+    }
+}
+
 /// Why a chain does not go on.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -103,8 +124,10 @@ pub(super) struct Chain {
     base: Option<ChainBase>,
     /// Whether an earlier process, or an earlier turn of the batch, began it.
     is_resumed: bool,
-    /// The ETag of the newest entry that was there before, where it is known.
-    pub(super) base_etag: Option<Box<str>>,
+    /// What the first step must find.
+    pub(super) base_top: Top,
+    /// Whether the base was seen together with others, so that more time than that of a look has gone by.
+    pub(super) is_surveyed: bool,
     /// Steps carried out, from the oldest.
     pub(super) done: Vec<Written>,
     /// The upload that was begun for the next step.
@@ -146,7 +169,8 @@ impl Chain {
             is_resumed: base.is_some(),
             may_have_sent: base.is_some(),
             base,
-            base_etag: None,
+            base_top: Top::Unknown,
+            is_surveyed: false,
             done,
             upload,
             has_doubts: AtomicBool::new(false),
@@ -299,8 +323,15 @@ impl Chain {
             true => beginnings.entries_of(&self.ctx, &self.side, &self.target).await,
             false => None,
         };
-        let listed = match seen {
-            Some(seen) => seen,
+        // Upon what no condition can name nothing is sent without a look of its own.
+        let can_be_named = |seen: &Vec<Sequenced>| {
+            seen.first().is_none_or(|newest| Top::of(&newest.version) != Top::Unknown)
+        };
+        let listed = match seen.filter(can_be_named) {
+            Some(seen) => {
+                self.is_surveyed = true;
+                seen
+            }
             None => self.look().await?,
         };
         let newest = listed.first().map(|entry| entry.version.clone());
@@ -348,7 +379,7 @@ impl Chain {
         }
         self.committed(self.ctx.checkpoint.begin_chain(self.batch_id(), base.clone()).await)?;
         self.base = Some(base);
-        self.note_base_etag(&listed)
+        self.note_base_top(&listed)
     }
 
     /// Where several rules copy, two of them may come to one destination key: one after the other.
@@ -423,7 +454,7 @@ impl Chain {
             self.pause(LATE_ATTEMPT).await;
         }
         let listed = self.look().await?;
-        self.note_base_etag(&listed)?;
+        self.note_base_top(&listed)?;
         if let Some(written) = self.applied_in(self.done.len(), &listed)? {
             let step = self.done.len();
             if self.upload.is_some() {
@@ -436,12 +467,12 @@ impl Chain {
         Ok(())
     }
 
-    /// Takes note of the ETag that the first step must find.
-    fn note_base_etag(&mut self, listed: &[Sequenced]) -> Result<(), Halt> {
+    /// Takes note of what the first step must find.
+    fn note_base_top(&mut self, listed: &[Sequenced]) -> Result<(), Halt> {
         if self.is_in_place()? || self.transfer()?.settings.if_exists == IfExists::Append {
             let newest = self.base.as_ref().and_then(|base| base.newest.as_ref());
             let entry = listed.iter().map(|entry| &entry.version).find(|entry| Some(&entry.id) == newest);
-            self.base_etag = entry.and_then(|entry| entry.etag.as_ref()).map(|etag| etag.as_str().into());
+            self.base_top = entry.map_or(Top::Unknown, Top::of);
         }
         Ok(())
     }
@@ -456,7 +487,7 @@ impl Chain {
             before.size == next.size || history::bare(before.etag) == history::bare(next.etag)
         };
         next.kind == Kind::DeleteMarker
-            || match self.expected(step) {
+            || match self.expected(step, self.side.sends_conditions()) {
                 Expect::Anything => true,
                 Expect::Absent => false,
                 Expect::Etag(etag) => {
@@ -514,6 +545,7 @@ impl Chain {
         self.done.push(written);
         self.upload = None;
         self.may_have_sent = false;
+        self.is_surveyed = false;
         Ok(())
     }
 

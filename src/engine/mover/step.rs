@@ -12,7 +12,7 @@ use crate::s3::{
 use crate::telemetry::Event;
 
 use super::attributes::{Given, SourceFacts, given};
-use super::chain::{Chain, Halt};
+use super::chain::{Chain, Halt, Top};
 use super::history::{self, Written};
 
 /// Attempts of one step whose outcome was open each time, before the chain is put off.
@@ -106,8 +106,8 @@ impl Chain {
     }
 
     /// What the destination must be for a step to be carried out.
-    pub(super) fn expected(&self, step: usize) -> Expect<'_> {
-        if !self.side.sends_conditions() {
+    pub(super) fn expected(&self, step: usize, with_conditions: bool) -> Expect<'_> {
+        if !with_conditions {
             return Expect::Anything;
         }
         match step.checked_sub(1).and_then(|before| Some((before, self.done.get(before)?))) {
@@ -115,10 +115,11 @@ impl Chain {
             Some((before, _)) if self.wanted(before).kind == Kind::DeleteMarker => Expect::Absent,
             Some((_, written)) if !written.etag.is_empty() => Expect::Etag(&written.etag),
             Some(_) => Expect::Anything,
-            None => match (&self.base_etag, self.is_first_there()) {
-                (_, true) => Expect::Absent,
-                (Some(etag), false) => Expect::Etag(etag),
-                (None, false) => Expect::Anything,
+            None if self.is_first_there() => Expect::Absent,
+            None => match &self.base_top {
+                Top::Marker => Expect::Absent,
+                Top::Etag(etag) => Expect::Etag(etag),
+                Top::Unknown => Expect::Anything,
             },
         }
     }
@@ -131,7 +132,13 @@ impl Chain {
         loop {
             attempt += 1;
             let with_conditions = self.side.sends_conditions();
-            let error = match self.send_once(step, &sending).await {
+            if !with_conditions && std::mem::take(&mut self.is_surveyed) {
+                // The conditions were to make up for the time since the survey, and another chain dropped them.
+                if let Some(written) = self.applied(step).await? {
+                    return Ok(written);
+                }
+            }
+            let error = match self.send_once(step, &sending, with_conditions).await {
                 Ok(Some(answer)) => {
                     self.may_have_sent = true;
                     return self.named(step, answer).await;
@@ -141,6 +148,10 @@ impl Chain {
             };
             if error.class == Class::Unsupported && with_conditions {
                 self.side.drop_conditions();
+                self.is_surveyed = false;
+                if let Some(written) = self.applied(step).await? {
+                    return Ok(written);
+                }
                 continue;
             }
             self.may_have_sent |= error.may_have_applied;
@@ -194,7 +205,12 @@ impl Chain {
         }
     }
 
-    async fn send_once(&self, step: usize, sending: &Sending<'_>) -> Result<Option<Answer>, S3Error> {
+    async fn send_once(
+        &self,
+        step: usize,
+        sending: &Sending<'_>,
+        with_conditions: bool,
+    ) -> Result<Option<Answer>, S3Error> {
         let caller = self.destination();
         let (client, stop) = (&caller.client, &self.ctx.stop);
         let key = &self.target;
@@ -205,7 +221,7 @@ impl Chain {
                 let (origin, attributes) = (self.origin(step), given.as_attributes(customer_key));
                 caller
                     .call_carefully(Operation::CopyObject, (load, Data::Nothing), stop, || {
-                        client.copy_version(&origin, key, &attributes, self.expected(step))
+                        client.copy_version(&origin, key, &attributes, self.expected(step, with_conditions))
                     })
                     .await
             }
@@ -220,14 +236,19 @@ impl Chain {
                 let weight = (load, Data::Written(data.len() as u64));
                 caller
                     .call_carefully(Operation::PutObject, weight, stop, || {
-                        client.put_version(key, data.clone(), &attributes, self.expected(step))
+                        client.put_version(
+                            key,
+                            data.clone(),
+                            &attributes,
+                            self.expected(step, with_conditions),
+                        )
                     })
                     .await
             }
             Sending::Complete(upload, parts) => {
                 caller
                     .call_carefully(Operation::CompleteMultipartUpload, (load, Data::Nothing), stop, || {
-                        client.complete_upload(key, upload, parts, self.expected(step))
+                        client.complete_upload(key, upload, parts, self.expected(step, with_conditions))
                     })
                     .await
             }

@@ -168,7 +168,8 @@ impl Beginnings {
         let is_seen = waiting.seen.covered.contains(key) && waiting.seen.began.elapsed() <= AGE_MAX;
         if !is_seen && waiting.is_worth_it && waiting.keys.len() > 1 {
             waiting.seen = survey(ctx, side, &waiting.keys).await;
-            waiting.is_worth_it = waiting.seen.is_worth_it();
+            // One that is too old at its end will be the next time, too.
+            waiting.is_worth_it = waiting.seen.is_worth_it() && waiting.seen.began.elapsed() <= AGE_MAX;
         }
         waiting.keys.remove(key);
         if waiting.seen.began.elapsed() > AGE_MAX {
