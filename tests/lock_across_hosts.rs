@@ -375,3 +375,22 @@ fn a_run_that_left_a_request_behind_does_not_give_the_lock_back() {
     run_elsewhere(&world, "b", &job).expect(0).says(&["takes over the lock"]);
     assert_eq!(world.sandbox.store().count(BUCKET).unwrap(), 0);
 }
+
+#[test]
+fn a_plan_from_before_the_lock_is_refused_where_it_may_name_it() {
+    let world = world();
+    let plain_job = format!("{SLOWLY}{EVERYTHING}").replace("200", "2000");
+    let with = |lock: &str| world.job(&format!("lock: {{ {lock} }}\n{plain_job}"));
+    let call = |args: &[&str], job: &Path| world.call(&[args, &[job.to_str().unwrap()]].concat());
+    call(&["plan"], &world.job(&plain_job)).expect(0);
+    let job = with("object: own.lock");
+    call(&["apply", "--yes"], &job).expect(2).says(&["own.lock was not the job's lock.object", "--restart"]);
+    assert_eq!(world.requests(Operation::DeleteObjects), 0);
+    call(&["plan", "--restart"], &job).expect(0);
+    call(&["apply", "--yes"], &with("object: other.lock")).expect(2).says(&["other.lock was not"]);
+    call(&["apply", "--yes"], &with("object: own.lock")).expect(0);
+    assert_eq!(world.count(), 0);
+    // Nothing where locks lie by default is ever planned.
+    call(&["plan"], &world.job(&plain_job)).expect(0);
+    call(&["apply", "--yes"], &with("ttl: 10s")).expect(0);
+}
