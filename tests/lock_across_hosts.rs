@@ -235,7 +235,9 @@ fn a_run_that_slept_through_its_lock_sends_nothing_when_it_wakes() {
     // A batch for each prefix: many requests wait for their turn when it falls asleep, and all turns come
     // while it sleeps.
     let slow = SLOWLY.replace("200", "20").replace("concurrency: 2", "concurrency: 64, adaptive: false");
-    let sleepy = format!("{slow}scope: {{ prefixes: {prefixes:?} }}\nlock: {{ bucket: locks, ttl: 10s }}\n{EVERYTHING}");
+    let sleepy = format!(
+        "{slow}scope: {{ prefixes: {prefixes:?} }}\nlock: {{ bucket: locks, ttl: 10s }}\n{EVERYTHING}"
+    );
     let job = world.job(&sleepy);
     let mut first = world.start_run(&job);
     wait_for_deletions(&world, &mut first);
