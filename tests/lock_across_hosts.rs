@@ -228,10 +228,16 @@ fn arrived(world: &World) -> (u64, usize) {
 
 #[test]
 fn a_run_that_slept_through_its_lock_sends_nothing_when_it_wakes() {
-    let world = world();
-    // Many requests wait for their turn when it falls asleep, and all turns come while it sleeps.
+    let prefixes: Vec<String> = (0..24).map(|number| format!("part-{number:02}/")).collect();
+    let locks = Seed { bucket: LOCKS.into(), keys: 0, ..Seed::default() };
+    let bucket = Seed { prefixes: prefixes.clone(), ..plain(300, 3) };
+    let world = World::with(Config { seeds: vec![bucket, locks], ..Config::default() });
+    // A batch for each prefix: many requests wait for their turn when it falls asleep, and all turns come
+    // while it sleeps.
     let slow = SLOWLY.replace("200", "20").replace("concurrency: 2", "concurrency: 64, adaptive: false");
-    let sleepy = format!("{slow}lock: {{ bucket: locks, ttl: 10s }}\n{EVERYTHING}");
+    let sleepy = format!(
+        "{slow}scope: {{ prefixes: {prefixes:?} }}\nlock: {{ bucket: locks, ttl: 10s }}\n{EVERYTHING}"
+    );
     let job = world.job(&sleepy);
     let mut first = world.start_run(&job);
     wait_for_deletions(&world, &mut first);
@@ -248,7 +254,6 @@ fn a_run_that_slept_through_its_lock_sends_nothing_when_it_wakes() {
     first.signal("CONT");
     first.wait().expect(75).says(&["could not be renewed", "another host may take it", "run again to go on"]);
     assert_eq!(arrived(&world), before, "nothing of the sleeper arrives any more");
-    world.run(&job).expect(0);
 }
 
 #[test]
@@ -374,4 +379,23 @@ fn a_run_that_left_a_request_behind_does_not_give_the_lock_back() {
     world.sandbox.set_clock_offset(13_000);
     run_elsewhere(&world, "b", &job).expect(0).says(&["takes over the lock"]);
     assert_eq!(world.sandbox.store().count(BUCKET).unwrap(), 0);
+}
+
+#[test]
+fn a_plan_from_before_the_lock_is_refused_where_it_may_name_it() {
+    let world = world();
+    let plain_job = format!("{SLOWLY}{EVERYTHING}").replace("200", "2000");
+    let with = |lock: &str| world.job(&format!("lock: {{ {lock} }}\n{plain_job}"));
+    let call = |args: &[&str], job: &Path| world.call(&[args, &[job.to_str().unwrap()]].concat());
+    call(&["plan"], &world.job(&plain_job)).expect(0);
+    let job = with("object: own.lock");
+    call(&["apply", "--yes"], &job).expect(2).says(&["own.lock was not the job's lock.object", "--restart"]);
+    assert_eq!(world.requests(Operation::DeleteObjects), 0);
+    call(&["plan", "--restart"], &job).expect(0);
+    call(&["apply", "--yes"], &with("object: other.lock")).expect(2).says(&["other.lock was not"]);
+    call(&["apply", "--yes"], &with("object: own.lock")).expect(0);
+    assert_eq!(world.count(), 0);
+    // Nothing where locks lie by default is ever planned.
+    call(&["plan"], &world.job(&plain_job)).expect(0);
+    call(&["apply", "--yes"], &with("ttl: 10s")).expect(0);
 }

@@ -34,6 +34,7 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         lines.push(format!("lock: object {} in bucket {}, ttl {ttl_secs} s", lock.key, lock.bucket.name));
     }
     let mut warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(slow_renewals(&job));
     if !check.live {
         // Another machine may be the one that runs the job.
         warnings.extend(missing_keys(&job));
@@ -60,6 +61,20 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         }
     }
     Ok(found.map_or(Ending::Done, Found::ending))
+}
+
+/// A ceiling of requests under which a renewal of the lock may have to wait too long for its turn: it stands
+/// behind what the workers and listers ask for.
+fn slow_renewals(job: &Job) -> Option<String> {
+    let (lock, per_second) = (job.lock.as_ref()?, job.limits.requests_per_second?);
+    let ahead = u32::from(job.limits.concurrency) + u32::from(job.limits.list_concurrency);
+    let wait_secs = f64::from(ahead) / f64::from(per_second);
+    (wait_secs > lock.ttl.as_secs_f64() / 3.0).then(|| {
+        format!(
+            "limits.requests_per_second lets a renewal of the lock wait up to {wait_secs:.0} s, more than a third \
+             of lock.ttl: the run may end for it. Raise either, or lower limits.concurrency"
+        )
+    })
 }
 
 /// The customer's keys that this machine does not have.
@@ -228,6 +243,23 @@ mod tests {
     fn job_of(rules: &str) -> Job {
         let text = format!("version: 1\nname: n\nbucket: {{ name: src }}\nrules:\n{rules}");
         crate::job::load(&text, "job.yaml", &|_| None).unwrap()
+    }
+
+    #[test]
+    fn a_ceiling_that_may_cost_the_lock_is_told() {
+        let told = |lines: &str| {
+            let text = format!(
+                "version: 1\nname: n\nbucket: {{ name: src }}\nrules: [{{ name: r, match: {{ state: noncurrent }}, \
+                 action: delete }}]\n{lines}\n"
+            );
+            slow_renewals(&crate::job::load(&text, "job.yaml", &|_| None).unwrap())
+        };
+        let limits = "limits: { requests_per_second: 2, concurrency: 12, list_concurrency: 8 }";
+        let said = told(&format!("{limits}\nlock: {{ ttl: 29s }}")).unwrap();
+        assert!(said.contains("up to 10 s") && said.contains("lock.ttl"), "{said}");
+        assert_eq!(told(&format!("{limits}\nlock: {{ ttl: 30s }}")), None);
+        assert_eq!(told(limits), None, "without a lock there is nothing to lose");
+        assert_eq!(told("lock: { ttl: 10s }"), None, "without a ceiling nothing waits");
     }
 
     #[test]

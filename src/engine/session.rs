@@ -13,10 +13,10 @@ use crate::checkpoint::{
     Snapshot, StateDir, Totals, host_name,
 };
 use crate::job::{Action, Audit, Job, Limits};
-use crate::model::{Journal, Timestamp};
+use crate::model::{Journal, Key, Timestamp};
 use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
-use crate::rules::Verdict;
+use crate::rules::{LOCKS_PREFIX, Verdict};
 use crate::s3::{Client, Operation};
 use crate::telemetry::Metrics;
 use crate::telemetry::live::{Board, Phase};
@@ -32,6 +32,8 @@ use super::{Ending, Stop, lease, overlap};
 
 /// Ended runs whose files are kept.
 const RUNS_KEPT: usize = 30;
+/// The note of the checkpoint that holds the key of the lock object that its plan leaves out.
+const LOCK_NOTE: &str = "lock_object";
 
 /// What the user wants done.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -326,6 +328,7 @@ async fn put_notes(
     ] {
         checkpoint.put_note(name, value.to_string()).await?;
     }
+    checkpoint.put_note(LOCK_NOTE, lock_note(job)).await?;
     Ok(())
 }
 
@@ -451,6 +454,7 @@ async fn take_up(
                 }
                 _ => tracing::info!(run_id = %files.run_id, "goes on with an interrupted run"),
             }
+            may_name_lock(job, &files)?;
             let journal = journal(job, &files)?;
             let checkpoint = Checkpoint::open(&files.checkpoint, journal).map_err(refused)?;
             Ok((checkpoint, files))
@@ -465,6 +469,32 @@ async fn take_up(
             begin(dir, job, caller, facts, command)
         }
     }
+}
+
+/// Refuses a plan that may name the lock object, because it was begun when that key was like any other.
+fn may_name_lock(job: &Job, files: &RunFiles) -> Result<(), Ending> {
+    let Some(key) = own_lock(job).filter(|key| !key.as_bytes().starts_with(LOCKS_PREFIX.as_bytes())) else {
+        return Ok(());
+    };
+    let spared = Snapshot::open(&files.checkpoint).and_then(|snapshot| snapshot.note(LOCK_NOTE));
+    let spared = spared.map_err(|error| ending_of_checkpoint(&error))?;
+    if spared == Some(lock_note(job)) {
+        return Ok(());
+    }
+    Err(Ending::Usage(format!(
+        "run {} was begun when {key} was not the job's lock.object, so it may delete it: begin anew with \
+         --restart. Nothing was done",
+        files.run_id
+    )))
+}
+
+/// The key of the job's lock, where it lies in the bucket that is listed.
+fn own_lock(job: &Job) -> Option<&Key> {
+    job.lock.as_ref()?.key_in(&job.bucket)
+}
+
+fn lock_note(job: &Job) -> String {
+    serde_json::json!(own_lock(job).map(|key| hex::encode(key.as_bytes()))).to_string()
 }
 
 async fn abandon(

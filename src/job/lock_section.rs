@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::model::Key;
+use crate::rules::LOCKS_PREFIX;
 
 use super::BucketSpec;
 use super::reader::{Field, Reader};
@@ -23,7 +24,7 @@ impl Reader<'_> {
         let section = self.section(field, &["object", "bucket", "ttl"])?;
         let key = match section.get("object") {
             Some(field) => self.lock_key(&field)?,
-            None => Key::from(format!("s3sweep/locks/{job}.json")),
+            None => Key::from(format!("{LOCKS_PREFIX}{job}.json")),
         };
         let mut bucket = own.clone();
         if let Some(field) = section.get("bucket") {

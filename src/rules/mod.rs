@@ -92,6 +92,10 @@ impl Policy {
     }
 }
 
+/// Where the lock objects of jobs lie, unless a job names another key for its own. A job that selected the
+/// lock of another would end that one's run.
+pub const LOCKS_PREFIX: &str = "s3sweep/locks/";
+
 /// The rules of a job, in the order of its file, with what holds for all of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
@@ -102,7 +106,7 @@ pub struct Rules {
     /// For each action, by its id, which versions of a key travel; absent where the action copies nothing.
     pub histories: Vec<Option<History>>,
     /// The key of the job's own lock object, where it lies in this bucket: none of its versions is ever
-    /// selected.
+    /// selected, and nothing under [`LOCKS_PREFIX`].
     pub lock_object: Option<Key>,
 }
 
@@ -119,9 +123,11 @@ impl Rules {
         self.histories.get(usize::from(action.0)).copied().flatten()
     }
 
-    /// Whether an entry belongs to the job's own lock object.
+    /// Whether an entry belongs to a lock object: the job's own, or one at the place where locks lie unless a
+    /// job names another.
     fn is_lock(&self, key: &Key) -> bool {
-        self.lock_object.as_ref().is_some_and(|lock| lock == key)
+        key.as_bytes().starts_with(LOCKS_PREFIX.as_bytes())
+            || self.lock_object.as_ref().is_some_and(|lock| lock == key)
     }
 
     /// Whether what a rule selects stays where it is.

@@ -109,6 +109,22 @@ fn the_latest_comes_out_when_its_key_ends() {
 }
 
 #[test]
+fn lock_objects_stay_whosever_they_are() {
+    let rules = Rules { lock_object: Some(Key::from("own.lock")), ..delete(state(State::Any)) };
+    for (key, decided) in [
+        ("own.lock", "lock-object"),
+        ("s3sweep/locks/another.json", "lock-object"),
+        ("s3sweep/locks.json", "act"),
+        ("own.locks", "act"),
+    ] {
+        let entries = vec![latest(version(key, "new", days_ago(1))), version(key, "old", days_ago(2))];
+        let words: Vec<_> = decide(&rules, entries).into_iter().map(|(_, word)| word).collect();
+        assert_eq!(words[0], decided, "{key}");
+        assert!(words[1].starts_with(decided), "{key}: {words:?}");
+    }
+}
+
+#[test]
 fn no_version_comes_to_light_that_was_not_current() {
     let current_only = delete(state(State::Current));
     let key = || vec![latest(version("k", "new", days_ago(1))), version("k", "old", days_ago(2))];

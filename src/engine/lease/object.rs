@@ -47,6 +47,28 @@ struct Versions {
     superseded: Vec<VersionId>,
     /// Deleting was refused in a way that stays.
     is_refused: bool,
+    /// There were more than are remembered: some stay for good.
+    has_lost_some: bool,
+}
+
+impl Versions {
+    fn made(&mut self, version_id: VersionId) {
+        if self.current.as_ref() == Some(&version_id) {
+            return;
+        }
+        if let Some(former) = self.current.replace(version_id) {
+            if self.superseded.len() < SUPERSEDED_MAX {
+                self.superseded.push(former);
+            } else {
+                self.has_lost_some = true;
+            }
+        }
+    }
+
+    /// Whether no superseded version is left.
+    fn are_tidy(&self) -> bool {
+        self.superseded.is_empty() && !self.has_lost_some
+    }
 }
 
 /// Why a request for the lock brought nothing.
@@ -206,25 +228,19 @@ impl Desk {
     /// none to delete, and `null` may come to name somebody else's.
     pub(super) fn made(&self, version_id: Option<VersionId>) {
         let Some(version_id) = version_id.filter(|id| !id.is_null()) else { return };
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        if versions.current.as_ref() != Some(&version_id)
-            && let Some(former) = versions.current.replace(version_id)
-            && versions.superseded.len() < SUPERSEDED_MAX
-        {
-            versions.superseded.push(former);
-        }
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).made(version_id);
     }
 
     /// Deletes the versions that this process made and superseded. Whether none of them is left; an error
     /// where the server did something else than what was asked for.
     pub(super) async fn tidy(&self) -> Result<bool, S3Error> {
-        let (superseded, is_refused) = {
+        let superseded = {
             let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-            (versions.superseded.clone(), versions.is_refused)
+            if versions.is_refused {
+                return Ok(versions.are_tidy());
+            }
+            versions.superseded.clone()
         };
-        if is_refused {
-            return Ok(superseded.is_empty());
-        }
         for version_id in superseded {
             if !self.delete(version_id.clone()).await? {
                 return Ok(false);
@@ -232,7 +248,7 @@ impl Desk {
             let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
             versions.superseded.retain(|other| *other != version_id);
         }
-        Ok(true)
+        Ok(self.versions.lock().unwrap_or_else(PoisonError::into_inner).are_tidy())
     }
 
     /// Deletes every version that this process made, the current one last.
@@ -284,5 +300,29 @@ fn trouble(error: S3Error) -> Trouble {
     match error.class {
         Class::Transient | Class::Throttled | Class::ClockSkew => Trouble::Passing(error.to_string()),
         _ => Trouble::Lasting(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_were_not_remembered_are_not_said_to_be_gone() {
+        let made = |count: usize| {
+            let mut versions = Versions::default();
+            (0..count).for_each(|number| versions.made(VersionId::new(format!("v{number}")).unwrap()));
+            versions
+        };
+        let mut versions = made(SUPERSEDED_MAX + 1);
+        assert!(!versions.are_tidy());
+        versions.superseded.clear();
+        assert!(versions.are_tidy());
+        versions = made(SUPERSEDED_MAX + 2);
+        versions.superseded.clear();
+        assert!(
+            !versions.are_tidy(),
+            "without the note that the lock is given back, one of them would be it"
+        );
     }
 }
