@@ -135,7 +135,10 @@ def servers(programs: Programs, binary: str, versions: int) -> tuple[str, str]:
         "seed": 5,
         "latency": latency,
         # For good, and for now.
-        "key_errors": [{"share": 0.0005, "codes": ["AccessDenied"], "prefix": "logs/"}],
+        "key_errors": [
+            {"share": 0.0005, "codes": ["AccessDenied"], "prefix": "logs/"},
+            {"share": 0.0002, "codes": ["SlowDown"], "prefix": "logs/"},
+        ],
         "request_errors": [
             {"operation": "ListObjectVersions", "share": 0.02, "code": "SlowDown"},
             {"operation": "DeleteObjects", "share": 0.02, "code": "InternalError"},
