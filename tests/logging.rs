@@ -80,3 +80,14 @@ fn warnings_carry_them_at_the_default_level_too() {
         assert!(!line.contains_key("operation"), "the request is over: {line:?}");
     }
 }
+
+#[test]
+fn the_last_words_of_a_command_are_a_line_like_any_other() {
+    let world = World::new(mixed(1));
+    let job = world.job_on("nosuch", &world.sandbox.endpoint(), RULES);
+    let ended = world.call(&["run", job.to_str().unwrap(), "--yes", "--log-format", "json"]).expect(2);
+    let lines = lines(&ended);
+    let last = lines.last().unwrap();
+    assert!(last["message"].as_str().unwrap().contains("NoSuchBucket"), "{last:?}");
+    assert!(last["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{last:?}");
+}

@@ -40,11 +40,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    let style = arguments.common.log_format;
     let ending = run(arguments).unwrap_or_else(|ending| ending);
-    let message = ending.message();
-    if !message.is_empty() {
-        let _printed = writeln!(io::stderr(), "s3sweep: {message}");
-    }
+    say(style, &ending.message());
     let hint = match ending {
         Ending::Interrupted(_) | Ending::Budget(_) => "run the same command again to go on",
         Ending::Failures(_) => {
@@ -53,10 +51,24 @@ pub fn main() -> ExitCode {
         }
         _ => "",
     };
-    if !hint.is_empty() {
-        let _printed = writeln!(io::stderr(), "s3sweep: {hint}");
-    }
+    say(style, hint);
     ExitCode::from(ending.exit_code())
+}
+
+/// The last words of a command, in the form of its log: whatever the log's level, they are said.
+fn say(style: LogStyle, words: &str) {
+    if words.is_empty() {
+        return;
+    }
+    let _printed = match style {
+        LogStyle::Text => writeln!(io::stderr(), "s3sweep: {words}"),
+        LogStyle::Json => {
+            let line = serde_json::json!({
+                "timestamp": now().to_string(), "level": "ERROR", "target": "s3sweep::cli", "message": words
+            });
+            writeln!(io::stderr(), "{line}")
+        }
+    };
 }
 
 fn run(arguments: Arguments) -> Result<Ending, Ending> {

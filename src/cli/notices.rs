@@ -64,13 +64,12 @@ impl Notices {
 /// The kind of an end.
 const fn event_of(ending: &Ending) -> Event {
     match ending {
-        Ending::Done | Ending::Declined | Ending::Budget(_) => Event::End,
+        Ending::Done | Ending::Declined | Ending::Budget(_) | Ending::Locked(_) => Event::End,
         Ending::Tripwire(_) => Event::Tripwire,
         Ending::DoneWithFailures(_)
         | Ending::Usage(_)
         | Ending::Bug(_)
         | Ending::Checkpoint(_)
-        | Ending::Locked(_)
         | Ending::LocalIo(_)
         | Ending::Interrupted(_)
         | Ending::Credentials(_)

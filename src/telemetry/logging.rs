@@ -56,6 +56,11 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     if let Some((target, _)) = foreign {
         return Err(format!("--log-level names the target {target:?}; only targets of s3sweep can be set"));
     }
+    // A word alone would be taken for a target, and silence everything else.
+    let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
+    if let Some(word) = level.split(',').find(|part| !part.contains('=') && !is_level(part)) {
+        return Err(format!("--log-level {word:?} is not a level (error, warn, info, debug, trace, off)"));
+    }
     let mut filter = EnvFilter::try_new(level).map_err(|error| {
         format!("--log-level {level:?} is not a level (error, warn, info, debug, trace): {error}")
     })?;
@@ -165,6 +170,7 @@ mod tests {
 
     #[test]
     fn a_bad_level_is_named() {
+        assert!(filter("nonsense").is_err_and(|message| message.contains("nonsense")));
         assert!(filter("s3sweep=loud").is_err_and(|message| message.contains("s3sweep=loud")));
     }
 }
