@@ -622,10 +622,9 @@ impl Chain {
     }
 }
 
-/// Whether an entry of the destination may be the source version itself, under another name of its bucket.
-/// `null` versions are many, so that theirs must be of the same time.
+/// Whether an entry of the destination may be the source version itself, under another name of its bucket. That
+/// is of the same time too, and a copy cannot be: what is as young as the run is not selected. Ids alone may be
+/// alike on two servers, `null` always is.
 fn is_itself(item: &Item, entry: &Version) -> bool {
-    item.key == entry.key
-        && item.version_id == entry.id
-        && (!entry.id.is_null() || item.last_modified == entry.last_modified)
+    item.key == entry.key && item.version_id == entry.id && item.last_modified == entry.last_modified
 }
