@@ -69,7 +69,9 @@ def read_text(text):
 def read_open(text):
     families = list(openmetrics_parser.text_string_to_metric_families(text))
     units = {family.name: family.unit for family in families if family.unit}
-    assert units["s3sweep_freed_bytes"] == "bytes", units
+    # Figures of a whole run are there once the run is known.
+    assert units.get("s3sweep_freed_bytes", "bytes") == "bytes", units
+    assert units["s3sweep_run_start_time_seconds"] == "seconds", units
     return samples(families)
 
 
@@ -185,7 +187,10 @@ def main():
 
 def working(address):
     series = check_scrape(address)
+    if not any(name == "s3sweep_settled_versions_total" for name, _ in series):
+        return None
     done = value(series, "s3sweep_settled_versions_total", rule="all", action="delete", outcome="done")
+    assert done == 0 or any(name == "s3sweep_freed_bytes_total" for name, _ in series)
     return series if done > 0 else None
 
 
