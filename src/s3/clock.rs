@@ -6,7 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::Timestamp;
 
-/// The last `Date` header seen, moved on by this machine's monotonic clock.
+/// How far a `Date` may lie behind the clock and still be told by the same clock: it names whole seconds, and the
+/// answer that bears it was under way.
+const DATE_LAG: Duration = Duration::from_secs(60);
+
+/// The latest `Date` header seen, moved on by this machine's monotonic clock.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     heard: Mutex<Option<(Timestamp, Instant)>>,
@@ -16,9 +20,16 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Takes in a `Date` header; one that is no HTTP date is ignored.
+    ///
+    /// A `Date` and the clock so far are both no later than the server's true time, so the later of them is the
+    /// nearer, and the clock does not jump back with every answer. Only a `Date` that is far behind is another
+    /// clock's, and is believed.
     pub(super) fn hear(&self, date: &str, at: Instant) {
-        if let Some(time) = parse_http_date(date) {
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, at));
+        let Some(time) = parse_http_date(date) else { return };
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let so_far = heard.map(|(time, heard_at)| time.plus(at.saturating_duration_since(heard_at)));
+        if so_far.is_none_or(|so_far| time > so_far || time.plus(DATE_LAG) < so_far) {
+            *heard = Some((time, at));
         }
     }
 
@@ -80,6 +91,26 @@ mod tests {
         clock.hear("no date at all", start + Duration::from_secs(1));
         let later = clock.server_now(start + Duration::from_secs(3), local);
         assert_eq!(later.to_string(), "1994-11-06T08:49:40.000Z");
+    }
+
+    #[test]
+    fn the_servers_clock_goes_back_only_for_another_clock() {
+        let clock = Clock::default();
+        let start = Instant::now();
+        let local = Timestamp::from_millis(5);
+        let shows = |millis: u64| clock.server_now(start + Duration::from_millis(millis), local).to_string();
+        clock.hear("Sun, 06 Nov 1994 08:49:37 GMT", start);
+        // Answers of the same second, and one that was long under way.
+        clock.hear("Sun, 06 Nov 1994 08:49:37 GMT", start + Duration::from_millis(700));
+        assert_eq!(shows(900), "1994-11-06T08:49:37.900Z");
+        clock.hear("Sun, 06 Nov 1994 08:49:38 GMT", start + Duration::from_millis(30_000));
+        assert_eq!(shows(30_000), "1994-11-06T08:50:07.000Z");
+        // One that tells more than was known.
+        clock.hear("Sun, 06 Nov 1994 08:50:08 GMT", start + Duration::from_millis(30_001));
+        assert_eq!(shows(30_001), "1994-11-06T08:50:08.000Z");
+        // A clock that was set back.
+        clock.hear("Sun, 06 Nov 1994 08:40:00 GMT", start + Duration::from_millis(31_000));
+        assert_eq!(shows(32_000), "1994-11-06T08:40:01.000Z");
     }
 
     #[test]
