@@ -614,7 +614,7 @@ fn an_outage_after_the_listing_gives_no_version_up() {
     wait_until("the first deletions", || world.count() < 5500 || running.has_ended());
     let resets = vec![Resets { operation: None, share: 1.0, when: When::BeforeApplying }];
     world.sandbox.set_faults(Faults { resets, ..Faults::default() });
-    running.wait().expect(75).says(&["no server has answered for 3 s"]);
+    running.wait().expect(75).says(&["has not answered for 3 s"]);
     let status = world.status();
     assert_eq!(status["failed"], 0, "{status}");
     check_identity(&status);

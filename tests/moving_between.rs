@@ -512,3 +512,22 @@ fn what_is_read_or_written_again_is_paid_for_again() {
         assert!(seconds >= least, "{operation:?}: {bytes} bytes in {seconds} s");
     }
 }
+
+#[test]
+fn an_outage_of_the_destination_alone_gives_no_version_up() {
+    let worlds = Worlds::of(mixed(20));
+    let before = worlds.before();
+    let limits = "limits: { versions_per_second: 10 }\nretry: { give_up_after: 3s }\n";
+    let job = transfer_where(&worlds.from, &worlds.action("move", ""), "any", limits);
+    let mut running = worlds.from.start_run(&job);
+    let copied = || there(&worlds.to, DESTINATION).len();
+    wait_until("the first copies", || copied() > 5 || running.has_ended());
+    let resets = vec![Resets { operation: None, share: 1.0, when: When::BeforeApplying }];
+    worlds.to.sandbox.set_faults(Faults { resets, ..Faults::default() });
+    running.wait().expect(75).says(&["the server of bucket", DESTINATION, "has not answered for 3 s"]);
+    let status = worlds.from.status();
+    assert_eq!(status["failed"], 0, "{status}");
+    worlds.to.sandbox.set_faults(Faults::default());
+    worlds.from.run(&job).expect(0);
+    worlds.check_moved(&before);
+}

@@ -48,8 +48,9 @@ pub(super) struct Caller {
     quota: Quota,
     chance: Mutex<fastrand::Rng>,
     last_success: Mutex<Instant>,
-    /// When a server last answered, were it with an error.
-    last_answer: Mutex<Instant>,
+    /// When the first of the attempts failed to which the server gave no answer at all; none where it answered
+    /// the last one, were it with an error.
+    unanswered_since: Mutex<Option<Instant>>,
     /// Ranges that are refused more than the rest; times are counted from `began`.
     ranges: Mutex<Ranges>,
     began: Instant,
@@ -72,7 +73,7 @@ impl Caller {
             quota: Quota::new(),
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             last_success: Mutex::new(Instant::now()),
-            last_answer: Mutex::new(Instant::now()),
+            unanswered_since: Mutex::default(),
             ranges: Mutex::default(),
             began: Instant::now(),
             adaptive,
@@ -184,14 +185,22 @@ impl Caller {
         locked(&self.ranges).next_end(now).map(|until| until - now)
     }
 
+    fn note_answer(&self, is_answered: bool) {
+        let mut unanswered_since = locked(&self.unanswered_since);
+        *unanswered_since =
+            if is_answered { None } else { unanswered_since.or_else(|| Some(Instant::now())) };
+    }
+
     /// How long no attempt has succeeded, pauses left out.
     pub(super) fn silent_for(&self) -> Duration {
         self.loose_since(*locked(&self.last_success))
     }
 
-    /// How long the server has not answered at all, pauses left out.
-    pub(super) fn unanswered_for(&self) -> Duration {
-        self.loose_since(*locked(&self.last_answer))
+    /// How long the server has not answered at all, pauses left out; `None` where it answered the last
+    /// attempt.
+    pub(super) fn unanswered_for(&self) -> Option<Duration> {
+        let since = *locked(&self.unanswered_since);
+        since.map(|since| self.loose_since(since))
     }
 
     fn loose_since(&self, at: Instant) -> Duration {
@@ -418,9 +427,7 @@ impl Caller {
             Load::List => self.metrics.emit(&Event::ListPaceChanged(self.pace.listings_per_second())),
             Load::Other => {}
         }
-        if answer.as_ref().err().is_none_or(|error| error.status.is_some()) {
-            *locked(&self.last_answer) = Instant::now();
-        }
+        self.note_answer(answer.as_ref().err().is_none_or(|error| error.status.is_some()));
         if answer.is_ok() {
             *locked(&self.last_success) = Instant::now();
             self.quota.refund();

@@ -122,8 +122,9 @@ impl Context {
         }
     }
 
-    /// A call failed in all its attempts: ends the run where that has lasted too long.
-    pub(super) fn check_outage(&self, error: &S3Error) {
+    /// A call failed in all its attempts: ends the run where that has lasted too long. `asked` are those that
+    /// the error may have come from.
+    pub(super) fn check_outage(&self, asked: &[&Caller], error: &S3Error) {
         // Where only copies are left, nobody asks the source for anything any more.
         let silent_for = self
             .mover
@@ -134,25 +135,30 @@ impl Context {
                 "no request has succeeded for {} minutes, last error: {error}",
                 silent_for.as_secs() / 60
             )));
-        } else if self.is_cut_off() {
+            return;
+        }
+        if let Some(caller) = asked.iter().find(|caller| self.is_cut_off(caller)) {
             self.stop.drain(Ending::Interrupted(format!(
-                "no server has answered for {} s, last error: {error}",
+                "the server of bucket {:?} has not answered for {} s, last error: {error}",
+                caller.client.bucket(),
                 self.job.retry.give_up_after.as_secs()
             )));
         }
     }
 
-    /// Whether no server has answered for as long as a version may be tried: that is an outage, and says
-    /// nothing about the versions that were to be sent meanwhile.
-    fn is_cut_off(&self) -> bool {
-        let source = self.caller.unanswered_for();
-        let unanswered_for = self.mover.unanswered_for().map_or(source, |mover| mover.min(source));
-        unanswered_for >= self.job.retry.give_up_after
+    /// Whether a server has not answered at all for as long as a version may be tried: that is an outage, and
+    /// says nothing about the versions that were to be sent meanwhile. After a shorter silence it may be one
+    /// request that gets no answer, such as a body that a proxy cuts off.
+    fn is_cut_off(&self, caller: &Caller) -> bool {
+        caller.unanswered_for().is_some_and(|silence| silence >= self.job.retry.give_up_after)
     }
 
-    /// How long a version may be tried from here.
-    pub(super) fn give_up_after(&self) -> Duration {
-        if self.is_cut_off() { Duration::MAX } else { self.job.retry.give_up_after }
+    /// How long a version may be tried that `asked` are asked about. Pauses do not count.
+    pub(super) fn give_up_after(&self, asked: &[&Caller]) -> Duration {
+        if asked.iter().any(|caller| self.is_cut_off(caller)) {
+            return Duration::MAX;
+        }
+        self.job.retry.give_up_after.saturating_add(self.caller.pace.reins().held_for())
     }
 
     /// An error that ends the run. After a tripwire nothing more is sent, not even what was begun.

@@ -329,9 +329,9 @@ async fn fetch(ctx: &Context, prefix: &Key, from: Option<&Marker>) -> Option<Pag
             return None;
         }
         ctx.caller.metrics.emit(&Event::ListingWaits { error: &error });
-        ctx.check_outage(&error);
+        ctx.check_outage(&[&ctx.caller], &error);
         let mut chance = || ctx.caller.chance();
-        let (wish, patience, now) = (error.retry_after, ctx.job.retry.give_up_after, ctx.now());
+        let (wish, patience, now) = (error.retry_after, ctx.give_up_after(&[]), ctx.now());
         match retry::durable(round, began, now, patience, wish, &mut chance) {
             Durable::NotBefore(at) => tokio::time::sleep(at.since(now).unwrap_or_default()).await,
             Durable::GiveUp => {

@@ -61,7 +61,7 @@ async fn process(ctx: &Arc<Context>, work: Work) {
     }
     let patience = Patience {
         now: ctx.now(),
-        give_up_after: ctx.give_up_after(),
+        give_up_after: ctx.give_up_after(&[&ctx.caller]),
         rest: ctx.caller.reserve(batch.range, sent.iter().filter(|sent| sent.is_throttled()).count()),
     };
     let batch_range = batch.range;
@@ -272,7 +272,7 @@ fn refused(
         Class::Transient | Class::Throttled => {
             let (versions, throttled) = (of.len() as u64, error.class == Class::Throttled);
             ctx.caller.metrics.emit(&Event::PutOff { versions, throttled, error });
-            ctx.check_outage(error);
+            ctx.check_outage(&[&ctx.caller], error);
             if let Some(tries_max) = error.tries_max
                 && ctx.in_vain.fetch_add(1, Ordering::Relaxed) + 1 >= tries_max
             {

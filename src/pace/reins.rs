@@ -1,6 +1,6 @@
 //! What an operator may do to the pace of a run while it goes on: hold it, and let it go on.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -9,20 +9,36 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Reins {
     paused: watch::Sender<bool>,
-    /// When the last pause ended.
-    resumed: Mutex<Option<Instant>>,
+    pauses: Mutex<Pauses>,
+}
+
+/// What the pauses of a run came to.
+#[derive(Debug, Default)]
+struct Pauses {
+    /// When the present one began.
+    began: Option<Instant>,
+    /// When the last one ended.
+    ended: Option<Instant>,
+    /// How long those took that have ended.
+    total: Duration,
 }
 
 impl Default for Reins {
     fn default() -> Self {
-        Self { paused: watch::Sender::new(false), resumed: Mutex::default() }
+        Self { paused: watch::Sender::new(false), pauses: Mutex::default() }
     }
 }
 
 impl Reins {
     /// From now on nothing leaves. `false` where that was so already.
     pub fn pause(&self) -> bool {
-        self.paused.send_if_modified(|paused| !std::mem::replace(paused, true))
+        self.paused.send_if_modified(|paused| {
+            let was_loose = !std::mem::replace(paused, true);
+            if was_loose {
+                self.pauses().began = Some(Instant::now());
+            }
+            was_loose
+        })
     }
 
     /// Requests may leave again. `false` where they might already.
@@ -30,7 +46,10 @@ impl Reins {
         self.paused.send_if_modified(|paused| {
             let was_paused = std::mem::replace(paused, false);
             if was_paused {
-                *self.resumed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                let (mut pauses, now) = (self.pauses(), Instant::now());
+                let began = pauses.began.take();
+                pauses.total += began.map_or(Duration::ZERO, |began| now - began);
+                pauses.ended = Some(now);
             }
             was_paused
         })
@@ -47,8 +66,19 @@ impl Reins {
         if self.is_paused() {
             return Some(Duration::ZERO);
         }
-        let resumed = *self.resumed.lock().unwrap_or_else(PoisonError::into_inner);
-        resumed.map(|at| at.elapsed())
+        let ended = self.pauses().ended;
+        ended.map(|at| at.elapsed())
+    }
+
+    /// How long nothing was allowed to leave, in all pauses so far. Whoever counts how long something was
+    /// tried must leave that out.
+    pub fn held_for(&self) -> Duration {
+        let pauses = self.pauses();
+        pauses.total + pauses.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns once requests may leave.
@@ -67,13 +97,20 @@ mod tests {
     async fn a_pause_holds_until_it_ends() {
         let reins = Reins::default();
         reins.loose().await;
-        assert_eq!(reins.loose_for(), None);
+        assert_eq!((reins.loose_for(), reins.held_for()), (None, Duration::ZERO));
         assert!(reins.pause() && !reins.pause());
         assert_eq!(reins.loose_for(), Some(Duration::ZERO));
         assert!(tokio::time::timeout(Duration::from_millis(20), reins.loose()).await.is_err());
         assert!(reins.resume() && !reins.resume());
         reins.loose().await;
         assert!(reins.loose_for().is_some());
+        let held = reins.held_for();
+        assert!(held >= Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(reins.held_for(), held, "it counts during pauses only");
+        reins.pause();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(reins.held_for() > held, "and during all of them");
     }
 
     #[tokio::test]

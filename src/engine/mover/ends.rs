@@ -25,8 +25,11 @@ pub(super) async fn commit(
     removes_source: bool,
     ends: Vec<(Range<usize>, ChainEnd)>,
 ) {
-    let patience =
-        Patience { now: ctx.now(), give_up_after: ctx.give_up_after(), rest: std::time::Duration::ZERO };
+    let patience = Patience {
+        now: ctx.now(),
+        give_up_after: ctx.give_up_after(&[&ctx.caller, side.caller(ctx)]),
+        rest: std::time::Duration::ZERO,
+    };
     let next = next_turn(batch, &ends, patience, &mut || ctx.caller.chance());
     if next == Durable::GiveUp {
         for (_, end) in &ends {

@@ -86,11 +86,6 @@ impl Mover {
         self.sides.iter().flatten().count() < 2
     }
 
-    /// How long no destination has answered; `None` where there is none beside the source.
-    pub(super) fn unanswered_for(&self) -> Option<Duration> {
-        self.sides.iter().flatten().filter_map(|side| side.unanswered_for()).min()
-    }
-
     /// How long no server of a destination has granted anything; `None` where there is none of its own.
     pub(super) fn silent_for(&self) -> Option<Duration> {
         self.sides.iter().flatten().filter_map(|side| side.silent_for()).min()

@@ -85,11 +85,6 @@ impl Side {
         self.caller.as_ref().map(|caller| caller.silent_for())
     }
 
-    /// How long its server has not answered at all; `None` where it is that of the source.
-    pub(super) fn unanswered_for(&self) -> Option<Duration> {
-        self.caller.as_ref().map(|caller| caller.unanswered_for())
-    }
-
     /// Whether conditions are sent.
     pub(super) fn sends_conditions(&self) -> bool {
         self.conditions.load(Ordering::Relaxed)
