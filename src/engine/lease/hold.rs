@@ -182,7 +182,12 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use crate::pace::Pace;
+    use crate::s3::{Client, ClientConfig, Operation, StaticCredentials};
+    use crate::telemetry::Metrics;
+
     use super::super::super::Level;
+    use super::super::super::caller::Caller;
     use super::*;
 
     fn hold(stop: &Arc<Stop>) -> Hold {
@@ -233,5 +238,68 @@ mod tests {
         assert!(!under_way.close());
         request.ended();
         assert_eq!(stop.level(), Level::Run);
+    }
+
+    /// One who sends under this lock, to a server that is not there.
+    async fn caller(hold: &Arc<Hold>) -> Caller {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut config = ClientConfig::new("bucket");
+        config.endpoint = Some(format!("http://{nobody}"));
+        config.region = Some("us-east-1".into());
+        config.static_credentials = Some(StaticCredentials {
+            access_key_id: "A".into(),
+            secret_access_key: "B".into(),
+            session_token: None,
+        });
+        let client = Arc::new(Client::new(config).await.unwrap());
+        let metrics = Arc::new(Metrics::new("job", &[], client.server_now()).unwrap());
+        let caller = Caller::new(client, Pace::default(), metrics, 1);
+        caller.work_under(hold);
+        caller
+    }
+
+    /// Calls, and counts the attempts; the lock is given back during the `last`.
+    async fn attempts(caller: &Caller, hold: &Hold, last: usize) -> (usize, bool) {
+        let sent = AtomicUsize::new(0);
+        let answer = caller
+            .call(Operation::HeadBucket, 0, None, || async {
+                if sent.fetch_add(1, Ordering::SeqCst) + 1 == last {
+                    hold.close();
+                }
+                caller.client.head_bucket().await
+            })
+            .await;
+        (sent.load(Ordering::SeqCst), answer.is_err())
+    }
+
+    #[tokio::test]
+    async fn no_attempt_leaves_without_the_lock() {
+        let stop = Arc::new(Stop::default());
+        let held = Arc::new(hold(&stop));
+        held.confirmed(held.now());
+        let caller_of_held = caller(&held).await;
+        assert_eq!(attempts(&caller_of_held, &held, 9).await, (3, true), "with it all of them leave");
+        assert_eq!(attempts(&caller_of_held, &held, 2).await, (2, true), "the third asked, and was told no");
+        assert_eq!(attempts(&caller_of_held, &held, 9).await, (0, false));
+        assert_eq!(stop.level(), Level::Run, "who gave it back needs no telling");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_waited_too_long_asks_before_it_leaves() {
+        let stop = Arc::new(Stop::default());
+        let terms = Terms { ttl: Duration::from_millis(60) };
+        let short = Arc::new(Hold::new(terms, "object o in bucket b".into(), Arc::clone(&stop)));
+        short.confirmed(short.now());
+        let caller = caller(&short).await;
+        caller.pace.reins().pause();
+        let goes_on = async {
+            while short.now() < Duration::from_millis(100) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(stop.level(), Level::Run, "nobody has looked");
+            caller.pace.reins().resume();
+        };
+        let (sent, ()) = tokio::join!(attempts(&caller, &short, 9), goes_on);
+        assert_eq!((sent, stop.level()), ((0, false), Level::Abort));
     }
 }
