@@ -203,7 +203,7 @@ async fn hold(
     stop: &Arc<Stop>,
 ) -> Result<Option<Lease>, Ending> {
     let Some(spec) = &job.lock else { return Ok(None) };
-    let pace = caller.pace.for_upkeep(&pace_of(&job.limits));
+    let pace = caller.pace.for_upkeep();
     let own = Caller::new(client, pace, Arc::clone(&caller.metrics), fastrand::u64(..));
     if spec.key_in(&job.bucket).is_none() {
         // Finds its region.

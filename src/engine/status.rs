@@ -24,7 +24,7 @@ impl StatusWatch {
     /// Of a run whose requests `caller` sends.
     pub(super) fn new(caller: &Caller, began_with: VersioningStatus) -> Self {
         let (client, metrics) = (Arc::clone(&caller.client), Arc::clone(&caller.metrics));
-        Self { caller: Caller::new(client, caller.pace.unheld(), metrics, fastrand::u64(..)), began_with }
+        Self { caller: Caller::new(client, caller.pace.for_upkeep(), metrics, fastrand::u64(..)), began_with }
     }
 
     /// Reads the status, and aborts the run where it changed. Whether it is known to be what it was.

@@ -153,18 +153,11 @@ impl Pace {
         }
     }
 
-    /// The pace of requests that keep a run alive: the user's ceiling of requests holds for them too, an
-    /// operator's pause does not, or it would cost the run what they keep.
+    /// The pace of the few requests that keep a run alive or guard it: the user's ceilings hold for them too,
+    /// an operator's pause does not, or it would cost the run what they keep.
     #[must_use]
-    pub fn for_upkeep(&self, settings: &PaceSettings) -> Self {
-        Self { reins: Arc::default(), ..self.beside(settings) }
-    }
-
-    /// The pace of requests that guard a run while an operator holds it: the user's ceiling of requests holds
-    /// for them, and nothing else does.
-    #[must_use]
-    pub fn unheld(&self) -> Self {
-        Self { requests: self.requests.clone(), ..Self::default() }
+    pub fn for_upkeep(&self) -> Self {
+        Self { versions: Arc::clone(&self.versions), requests: self.requests.clone(), ..Self::default() }
     }
 
     /// The controllers, without ceilings.

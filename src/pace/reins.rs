@@ -114,9 +114,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_does_not_hold_those_who_watch() {
+    async fn a_pause_does_not_hold_those_who_keep_the_run() {
         let pace = crate::pace::Pace::default();
-        let (watch, other) = (pace.unheld(), crate::pace::Load::Other);
+        let (watch, other) = (pace.for_upkeep(), crate::pace::Load::Other);
         pace.reins().pause();
         let soon = Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, pace.pay(other, crate::pace::Data::Nothing)).await.is_err());
