@@ -106,3 +106,30 @@ impl Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::ENDINGS;
+
+    #[test]
+    fn the_metrics_know_every_word() {
+        let text = String::new;
+        let endings = [
+            Ending::Done,
+            Ending::DoneWithFailures(1),
+            Ending::Usage(text()),
+            Ending::Bug(text()),
+            Ending::Checkpoint(text()),
+            Ending::Locked(text()),
+            Ending::LocalIo(text()),
+            Ending::Interrupted(text()),
+            Ending::Declined,
+            Ending::Tripwire(text()),
+            Ending::Credentials(text()),
+            Ending::Budget(text()),
+            Ending::Failures(text()),
+        ];
+        assert_eq!(endings.each_ref().map(Ending::word), ENDINGS);
+    }
+}

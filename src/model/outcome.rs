@@ -111,19 +111,37 @@ pub enum KeepReason {
 }
 
 impl KeepReason {
+    /// The words used in the audit and in the metrics, by [`KeepReason::place`].
+    pub const WORDS: [&'static str; 9] = [
+        "no-rule",
+        "rule",
+        "cutoff",
+        "promotion",
+        "null-version",
+        "ambiguous",
+        "unfinished",
+        "chain-too-long",
+        "lock-object",
+    ];
+
+    /// Which of [`KeepReason::WORDS`] is meant.
+    pub const fn place(self) -> usize {
+        match self {
+            Self::NoRule => 0,
+            Self::Rule(_) => 1,
+            Self::Cutoff => 2,
+            Self::Promotion(_) => 3,
+            Self::NullVersion(_) => 4,
+            Self::Ambiguous(_) => 5,
+            Self::Unfinished => 6,
+            Self::ChainTooLong(_) => 7,
+            Self::LockObject => 8,
+        }
+    }
+
     /// The word used in the audit and in the metrics.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoRule => "no-rule",
-            Self::Rule(_) => "rule",
-            Self::Cutoff => "cutoff",
-            Self::Promotion(_) => "promotion",
-            Self::NullVersion(_) => "null-version",
-            Self::Ambiguous(_) => "ambiguous",
-            Self::Unfinished => "unfinished",
-            Self::ChainTooLong(_) => "chain-too-long",
-            Self::LockObject => "lock-object",
-        }
+        Self::WORDS[self.place()]
     }
 
     /// The rule that had a say, where one had.

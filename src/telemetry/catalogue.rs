@@ -4,6 +4,8 @@
 //! dashboards and alerts are held against it. Label values come from the closed lists here or from the job
 //! file: never a key, a prefix or an account, so that no bucket can grow the number of series.
 
+use crate::model::KeepReason;
+
 /// The label that all series carry: the job's name. Not `job`, which is Prometheus's own.
 pub const JOB_LABEL: &str = "sweep_job";
 
@@ -88,8 +90,7 @@ pub const ACTIONS: &[&str] = &["delete", "copy", "move"];
 /// How planned versions end; the words of `outcome`.
 pub const OUTCOMES: &[&str] = &["done", "gone", "failed", "skipped"];
 /// Why listed versions stay; the words of `reason`.
-pub const KEEP_REASONS: &[&str] =
-    &["no-rule", "rule", "cutoff", "promotion", "null-version", "ambiguous", "unfinished", "chain-too-long"];
+pub const KEEP_REASONS: &[&str] = &KeepReason::WORDS;
 /// The states of a process; the words of `state`.
 pub const RUN_STATES: &[&str] = &["starting", "planning", "confirming", "running", "stopping", "ended"];
 /// How a process ends; the words of `ending`.
@@ -502,7 +503,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{KeepReason, Outcome, RuleId, SkipReason};
+    use crate::model::{Outcome, SkipReason};
 
     #[test]
     fn names_follow_the_rules_of_prometheus() {
@@ -536,19 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_and_outcomes_are_those_of_the_model() {
-        let rule = RuleId(0);
-        let reasons = [
-            KeepReason::NoRule,
-            KeepReason::Rule(rule),
-            KeepReason::Cutoff,
-            KeepReason::Promotion(rule),
-            KeepReason::NullVersion(rule),
-            KeepReason::Ambiguous(rule),
-            KeepReason::Unfinished,
-            KeepReason::ChainTooLong(rule),
-        ];
-        assert_eq!(reasons.map(KeepReason::as_str), KEEP_REASONS);
+    fn outcomes_are_those_of_the_model() {
         let failure = crate::model::Failure { code: "".into(), message: "".into() };
         let outcomes = [
             Outcome::Done,

@@ -369,9 +369,7 @@ impl Metrics {
     fn page(&self, counts: &PageCounts) {
         self.listed.inc_by(counts.listed);
         for (reason, versions) in &counts.kept {
-            if let Some(place) = KEEP_REASONS.iter().position(|word| *word == reason.as_str()) {
-                self.kept[place].inc_by(*versions);
-            }
+            self.kept[reason.place()].inc_by(*versions);
         }
         for (rule, quantity) in &counts.planned {
             self.pending.add(signed(quantity.versions));

@@ -51,8 +51,13 @@ fn has(metrics: &Metrics, line: &str) {
 fn progress_reads_back_what_events_counted() {
     let metrics = begun();
     let page = PageCounts {
-        listed: 8,
-        kept: vec![(KeepReason::NoRule, 2), (KeepReason::Rule(RuleId(0)), 1)],
+        listed: 15,
+        kept: vec![
+            (KeepReason::NoRule, 2),
+            (KeepReason::Rule(RuleId(0)), 1),
+            (KeepReason::ChainTooLong(RuleId(0)), 3),
+            (KeepReason::LockObject, 4),
+        ],
         planned: vec![(DELETES, Quantity { versions: 4, bytes: 400 })],
     };
     metrics.emit(&Event::PageCommitted { range: 1, at: NOW, counts: &page });
@@ -70,12 +75,14 @@ fn progress_reads_back_what_events_counted() {
     let at = Timestamp::from_millis(1_700_000_007_500);
     metrics.emit(&Event::BatchSettled { batch: 1, at, counts: &counts });
     let progress = metrics.progress();
-    assert_eq!((progress.listed, progress.kept, progress.planned), (8, 3, 4));
+    assert_eq!((progress.listed, progress.kept, progress.planned), (15, 10, 4));
     assert_eq!((progress.done, progress.gone, progress.failed, progress.skipped), (1, 1, 1, 1));
     assert_eq!((progress.freed_bytes, progress.copied, progress.copied_bytes), (100, 2, 30));
     assert_eq!(progress.settled(), progress.planned);
     for line in [
         "s3sweep_kept_versions_total{reason=\"no-rule\",sweep_job=\"nightly\"} 2",
+        "s3sweep_kept_versions_total{reason=\"chain-too-long\",sweep_job=\"nightly\"} 3",
+        "s3sweep_kept_versions_total{reason=\"lock-object\",sweep_job=\"nightly\"} 4",
         "s3sweep_planned_bytes_total{action=\"delete\",rule=\"old\",sweep_job=\"nightly\"} 400",
         "s3sweep_settled_versions_total{action=\"delete\",outcome=\"gone\",rule=\"old\",sweep_job=\"nightly\"} 1",
         "s3sweep_settled_versions_total{action=\"move\",outcome=\"done\",rule=\"archive\",sweep_job=\"nightly\"} 0",
