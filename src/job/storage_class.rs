@@ -1,24 +1,11 @@
 //! Storage classes: those of AWS are known, and other servers have names of their own. So a word that is
 //! none of AWS's is allowed, and warned of where it is probably a slip.
 
+use crate::model::STORAGE_CLASSES;
+
 use super::reader::{Field, Reader, quoted};
 use super::spec::Endpoint;
 
-/// The storage classes of AWS, as its listings name them.
-const OF_AWS: [&str; 12] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-    "OUTPOSTS",
-    "GLACIER_IR",
-    "SNOW",
-    "EXPRESS_ONEZONE",
-    "FSX_OPENZFS",
-];
 /// Letters that are wrong, left out, added or exchanged at most, for a word to be taken for a slip. The
 /// names of AWS differ from each other by more.
 const SLIPS_MAX: usize = 2;
@@ -27,19 +14,19 @@ const SLIPS_MAX: usize = 2;
 fn meant(word: &str) -> Option<&'static str> {
     let folded = word.to_ascii_uppercase().replace(['-', ' '], "_");
     let slips = |name: &&str| strsim::damerau_levenshtein(&folded, name);
-    OF_AWS.into_iter().min_by_key(slips).filter(|name| slips(name) <= SLIPS_MAX)
+    STORAGE_CLASSES.into_iter().min_by_key(slips).filter(|name| slips(name) <= SLIPS_MAX)
 }
 
 impl Reader<'_> {
     /// Warns of a word that is no storage class of AWS where the server is AWS, or where one of these is
     /// nearly spelt so.
     pub(super) fn warn_of_class(&mut self, field: &Field<'_>, word: &str, endpoint: Option<&Endpoint>) {
-        if OF_AWS.contains(&word) {
+        if STORAGE_CLASSES.contains(&word) {
             return;
         }
         let hint = match meant(word) {
             Some(name) => format!("did you mean {name:?}?"),
-            None if endpoint == Some(&Endpoint::Aws) => format!("AWS has {}", OF_AWS.join(", ")),
+            None if endpoint == Some(&Endpoint::Aws) => format!("AWS has {}", STORAGE_CLASSES.join(", ")),
             None => return,
         };
         let what = format!("{}: {} is no storage class of AWS", field.path, quoted(word));
@@ -68,8 +55,8 @@ mod tests {
 
     #[test]
     fn no_class_of_aws_is_taken_for_another() {
-        for (at, name) in OF_AWS.iter().enumerate() {
-            for other in &OF_AWS[at + 1..] {
+        for (at, name) in STORAGE_CLASSES.iter().enumerate() {
+            for other in &STORAGE_CLASSES[at + 1..] {
                 assert!(strsim::damerau_levenshtein(name, other) > SLIPS_MAX, "{name} {other}");
             }
         }

@@ -24,4 +24,4 @@ pub use transfer::{
     History, IfExists, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route,
     TagSource, Verify,
 };
-pub use version::{Kind, Marker, Page, Version, VersionId, VersioningStatus};
+pub use version::{Kind, Marker, Page, STORAGE_CLASSES, Version, VersionId, VersioningStatus};

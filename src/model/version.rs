@@ -5,6 +5,22 @@ use std::fmt;
 use super::text::{Sealed, Slice, Text, TextSpan};
 use super::{Key, Timestamp};
 
+/// The storage classes of AWS, as its listings name them. Other servers have names of their own beside these.
+pub const STORAGE_CLASSES: [&str; 12] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+    "FSX_OPENZFS",
+];
+
 /// A version id. Never empty; `null` is one like any other, and the only mutable one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionId(Slice);

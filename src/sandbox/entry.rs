@@ -5,23 +5,9 @@ use super::data::{Data, digest_of};
 use super::digits::{push_hex, push_number};
 use super::encryption::Encryption;
 use super::version_id::{self, VersionRef};
-use crate::model::{Kind, Timestamp};
+use crate::model::{Kind, STORAGE_CLASSES, Timestamp};
 
-/// The storage classes that S3 knows; a PUT with another is InvalidStorageClass.
-pub(super) const STORAGE_CLASSES: [&str; 10] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-    "GLACIER_IR",
-    "OUTPOSTS",
-    "SNOW",
-];
-
-/// Place of a storage class in [`STORAGE_CLASSES`].
+/// Place of a storage class in [`STORAGE_CLASSES`]; a PUT with another is InvalidStorageClass.
 pub(super) fn storage_class_index(name: &str) -> Option<u8> {
     STORAGE_CLASSES.iter().position(|known| *known == name).and_then(|index| u8::try_from(index).ok())
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
 use super::digits::push_time;
-use super::entry::{Entry, STORAGE_CLASSES};
+use super::entry::Entry;
 use super::listing::{self, Next, PAGE_SIZE_MAX, Page, Query, Row, Source};
 use super::ops::Context;
 use super::refusal::Refusal;
@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::version_id::VersionRef;
 use super::xml_out::{Xml, push_listing_encoded};
-use crate::model::{Kind, Timestamp};
+use crate::model::{Kind, STORAGE_CLASSES, Timestamp};
 
 /// What a row takes with a key of some length: room that is made at once.
 const ROW_BYTES: usize = 512;

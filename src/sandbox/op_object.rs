@@ -8,7 +8,7 @@ use super::clock;
 use super::conditions;
 use super::data::digest_of;
 use super::encryption::{self, Encryption, check_key};
-use super::entry::{Checksum, Content, Entry, Extra, Lock, RetentionMode, STORAGE_CLASSES};
+use super::entry::{Checksum, Content, Entry, Extra, Lock, RetentionMode};
 use super::oplog::Effect;
 use super::ops::Context;
 use super::refusal::Refusal;
@@ -16,7 +16,7 @@ use super::reply::{Reply, ReplyBody};
 use super::request::Request;
 use super::store::{Bucket, read, write};
 use super::version_id::{VersionRef, scramble};
-use crate::model::{Key, Kind, Timestamp, VersioningStatus};
+use crate::model::{Key, Kind, STORAGE_CLASSES, Timestamp, VersioningStatus};
 
 /// The beginning of the headers with a customer's key.
 pub(super) const CUSTOMER: &str = "x-amz-server-side-encryption-customer";

@@ -1,7 +1,6 @@
 //! ListParts and ListMultipartUploads.
 
 use super::checksum;
-use super::entry::STORAGE_CLASSES;
 use super::op_list::Encoding;
 use super::op_multipart::{no_such_upload, upload_id};
 use super::ops::Context;
@@ -10,6 +9,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::store::read;
 use super::xml_out::Xml;
+use crate::model::STORAGE_CLASSES;
 
 /// The most rows of one answer.
 const ROWS_MAX: usize = 1000;

@@ -1,12 +1,12 @@
 //! RestoreObject: data out of an archive, after as long as the sandbox is told that it takes.
 
-use super::entry::{Restore, STORAGE_CLASSES};
+use super::entry::Restore;
 use super::ops::Context;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::Request;
 use super::xml_in::{self, Element};
-use crate::model::Timestamp;
+use crate::model::{STORAGE_CLASSES, Timestamp};
 
 const MILLIS_A_SECOND: i64 = 1000;
 const MILLIS_A_DAY: i64 = 24 * 60 * 60 * MILLIS_A_SECOND;

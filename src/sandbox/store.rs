@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::entry::{Content, Entry, Lock, STORAGE_CLASSES, storage_class_index};
+use super::entry::{Content, Entry, Lock, storage_class_index};
 use super::generated::Generated;
 use super::procedural::Procedural;
 use super::uploads::Uploads;
 use super::version_id::VersionRef;
-use crate::model::{Key, Kind, Timestamp, Version, VersionId, VersioningStatus};
+use crate::model::{Key, Kind, STORAGE_CLASSES, Timestamp, Version, VersionId, VersioningStatus};
 
 /// What a delete did.
 #[derive(Clone, PartialEq, Eq, Debug)]
