@@ -108,6 +108,13 @@ impl Client {
         self.clock.server_now(Instant::now(), local_now())
     }
 
+    /// The server's time by its last answer alone: never later than [`Client::server_now`], where answers of
+    /// several machines of one service, or late ones, differ. For decisions that must not take a version that
+    /// is new for an old one.
+    pub(super) fn last_told_time(&self) -> Timestamp {
+        self.clock.last_told(Instant::now(), local_now())
+    }
+
     /// Whether any answer has told the server's time, so that [`Client::server_now`] is not a guess.
     pub fn knows_server_time(&self) -> bool {
         self.clock.has_heard()

@@ -10,10 +10,24 @@ use crate::model::Timestamp;
 /// answer that bears it was under way.
 const DATE_LAG: Duration = Duration::from_secs(60);
 
-/// The latest `Date` header seen, moved on by this machine's monotonic clock.
+/// A time of the server, and when it was that here.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    time: Timestamp,
+    at: Instant,
+}
+
+impl Told {
+    fn moved_on(self, to: Instant) -> Timestamp {
+        self.time.plus(to.saturating_duration_since(self.at))
+    }
+}
+
+/// The `Date` headers seen, moved on by this machine's monotonic clock.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    heard: Mutex<Option<(Timestamp, Instant)>>,
+    /// The latest time and the last one.
+    heard: Mutex<Option<(Told, Told)>>,
     /// Milliseconds that signing times are moved by.
     signing_offset_millis: AtomicI64,
 }
@@ -27,23 +41,32 @@ impl Clock {
     pub(super) fn hear(&self, date: &str, at: Instant) {
         let Some(time) = parse_http_date(date) else { return };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let so_far = heard.map(|(time, heard_at)| time.plus(at.saturating_duration_since(heard_at)));
-        if so_far.is_none_or(|so_far| time > so_far || time.plus(DATE_LAG) < so_far) {
-            *heard = Some((time, at));
-        }
+        let last = Told { time, at };
+        let latest = heard.map_or(last, |(latest, _)| {
+            let so_far = latest.moved_on(at);
+            if time > so_far || time.plus(DATE_LAG) < so_far { last } else { latest }
+        });
+        *heard = Some((latest, last));
     }
 
     /// The server's time at the instant `at`; `local` before any answer.
     pub(super) fn server_now(&self, at: Instant, local: Timestamp) -> Timestamp {
-        match *self.heard.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((time, heard_at)) => time.plus(at.saturating_duration_since(heard_at)),
-            None => local,
-        }
+        self.heard().map_or(local, |(latest, _)| latest.moved_on(at))
+    }
+
+    /// The server's time at the instant `at` by its last answer alone, never later than
+    /// [`Clock::server_now`]; `local` before any answer.
+    pub(super) fn last_told(&self, at: Instant, local: Timestamp) -> Timestamp {
+        self.heard().map_or(local, |(_, last)| last.moved_on(at))
     }
 
     /// Whether the server has told its time.
     pub(super) fn has_heard(&self) -> bool {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.heard().is_some()
+    }
+
+    fn heard(&self) -> Option<(Told, Told)> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on signs by the server's clock: the answer to RequestTimeTooSkewed, which AWS gives
@@ -105,6 +128,8 @@ mod tests {
         assert_eq!(shows(900), "1994-11-06T08:49:37.900Z");
         clock.hear("Sun, 06 Nov 1994 08:49:38 GMT", start + Duration::from_millis(30_000));
         assert_eq!(shows(30_000), "1994-11-06T08:50:07.000Z");
+        let last = clock.last_told(start + Duration::from_millis(30_100), local).to_string();
+        assert_eq!(last, "1994-11-06T08:49:38.100Z");
         // One that tells more than was known.
         clock.hear("Sun, 06 Nov 1994 08:50:08 GMT", start + Duration::from_millis(30_001));
         assert_eq!(shows(30_001), "1994-11-06T08:50:08.000Z");

@@ -13,7 +13,7 @@ use super::send::Call;
 pub struct BucketHead {
     /// The bucket's region, where the server names it; AWS does.
     pub region: Option<String>,
-    /// The server's time.
+    /// The server's time, by this answer.
     pub server_time: Timestamp,
 }
 
@@ -39,14 +39,14 @@ impl Client {
         match self.attempt(&call).await {
             Ok(answer) => {
                 let region = answer.header("x-amz-bucket-region").map(str::to_owned);
-                Ok(BucketHead { region, server_time: self.server_now() })
+                Ok(BucketHead { region, server_time: self.last_told_time() })
             }
             // The answer to HEAD has no body, so a refusal says nothing beside its status: the same
             // question with GET says why, or shows that only HEAD is not permitted.
             Err(error) if self.wants_words(&error) => {
                 self.bucket_versioning().await?;
                 let region = error.region.as_deref().map(str::to_owned);
-                Ok(BucketHead { region, server_time: self.server_now() })
+                Ok(BucketHead { region, server_time: self.last_told_time() })
             }
             Err(error) => Err(error),
         }
