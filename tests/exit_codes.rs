@@ -605,6 +605,20 @@ fn a_digest_that_never_fits_ends_with_75_and_not_after_hours() {
 }
 
 #[test]
+fn one_request_that_gets_no_answer_is_no_outage() {
+    let resets =
+        vec![Resets { operation: Some(Operation::DeleteObjects), share: 1.0, when: When::BeforeApplying }];
+    let faults = Faults { resets, ..Faults::default() };
+    let world = World::with(Config { seeds: vec![plain(20, 2)], faults, ..Config::default() });
+    let job = world.job(&format!("{EVERYTHING}retry: {{ give_up_after: 3s }}\n"));
+    world.run(&job).expect(1);
+    let status = world.status();
+    assert_eq!(status["reasons"][0]["code"], "GaveUp", "{status}");
+    assert_eq!((&status["failed"], &status["planned"]), (&40.into(), &40.into()), "{status}");
+    assert_eq!(world.count(), 40);
+}
+
+#[test]
 fn an_outage_after_the_listing_gives_no_version_up() {
     let world = World::new(plain(3000, 2));
     let job = world.job(&format!(
@@ -614,7 +628,7 @@ fn an_outage_after_the_listing_gives_no_version_up() {
     wait_until("the first deletions", || world.count() < 5500 || running.has_ended());
     let resets = vec![Resets { operation: None, share: 1.0, when: When::BeforeApplying }];
     world.sandbox.set_faults(Faults { resets, ..Faults::default() });
-    running.wait().expect(75).says(&["has not answered for 3 s"]);
+    running.wait().expect(75).says(&["has succeeded for"]);
     let status = world.status();
     assert_eq!(status["failed"], 0, "{status}");
     check_identity(&status);

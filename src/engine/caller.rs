@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -28,6 +28,18 @@ enum Repeat {
     WhileNotApplied,
 }
 
+/// How long a server has time to say that it is well.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether a server grants anything.
+#[derive(Clone, Copy)]
+struct Health {
+    /// When an attempt last ended otherwise than as those of a server that is out.
+    well_at: Instant,
+    /// When the first of the attempts began that have failed since.
+    failing_since: Option<Instant>,
+}
+
 /// The lock across hosts may be another's.
 struct NotOurs;
 
@@ -47,10 +59,9 @@ pub(super) struct Caller {
     pub(super) metrics: Arc<Metrics>,
     quota: Quota,
     chance: Mutex<fastrand::Rng>,
-    last_success: Mutex<Instant>,
-    /// When the first of the attempts failed to which the server gave no answer at all; none where it answered
-    /// the last one, were it with an error.
-    unanswered_since: Mutex<Option<Instant>>,
+    health: Mutex<Health>,
+    /// One asks at a time whether the server is well.
+    asking: AsyncMutex<()>,
     /// Ranges that are refused more than the rest; times are counted from `began`.
     ranges: Mutex<Ranges>,
     began: Instant,
@@ -72,8 +83,8 @@ impl Caller {
             metrics,
             quota: Quota::new(),
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
-            last_success: Mutex::new(Instant::now()),
-            unanswered_since: Mutex::default(),
+            health: Mutex::new(Health { well_at: Instant::now(), failing_since: None }),
+            asking: AsyncMutex::default(),
             ranges: Mutex::default(),
             began: Instant::now(),
             adaptive,
@@ -185,27 +196,35 @@ impl Caller {
         locked(&self.ranges).next_end(now).map(|until| until - now)
     }
 
-    fn note_answer(&self, is_answered: bool) {
-        let mut unanswered_since = locked(&self.unanswered_since);
-        *unanswered_since =
-            if is_answered { None } else { unanswered_since.or_else(|| Some(Instant::now())) };
+    /// Takes note of an attempt. A server that says no is well: it is out where it does not answer, or answers
+    /// that it cannot now.
+    fn note_health(&self, began: Instant, error: Option<&S3Error>) {
+        let fails = error.is_some_and(|error| matches!(error.class, Class::Transient | Class::Throttled));
+        let mut health = locked(&self.health);
+        if fails {
+            health.failing_since = Some(health.failing_since.unwrap_or(began.max(health.well_at)));
+        } else {
+            *health = Health { well_at: Instant::now(), failing_since: None };
+        }
     }
 
-    /// How long no attempt has succeeded, pauses left out.
-    pub(super) fn silent_for(&self) -> Duration {
-        self.loose_since(*locked(&self.last_success))
+    /// How long every attempt has failed, from the first that did, pauses left out; `None` where the last one
+    /// did not.
+    pub(super) fn failing_for(&self) -> Option<Duration> {
+        let failing_for = locked(&self.health).failing_since?.elapsed();
+        Some(self.pace.reins().loose_for().map_or(failing_for, |loose_for| failing_for.min(loose_for)))
     }
 
-    /// How long the server has not answered at all, pauses left out; `None` where it answered the last
-    /// attempt.
-    pub(super) fn unanswered_for(&self) -> Option<Duration> {
-        let since = *locked(&self.unanswered_since);
-        since.map(|since| self.loose_since(since))
-    }
-
-    fn loose_since(&self, at: Instant) -> Duration {
-        let since = at.elapsed();
-        self.pace.reins().loose_for().map_or(since, |loose_for| since.min(loose_for))
+    /// Asks for something that has no part in the job: where that is answered, the server is well, and
+    /// [`Caller::failing_for`] says so. One of many that ask at a time does it for all.
+    pub(super) async fn ask_health(&self, stop: &Stop) {
+        let seen = locked(&self.health).failing_since;
+        let _asking = self.asking.lock().await;
+        if seen.is_some() && locked(&self.health).failing_since == seen {
+            let asked = self.call_other(Operation::HeadBucket, stop, || self.client.head_bucket());
+            // What came of it was noted.
+            let _answer = tokio::time::timeout(HEALTH_PATIENCE, asked).await;
+        }
     }
 
     /// Sends `attempt` until it succeeds or another try is not this layer's to make. Every attempt
@@ -415,6 +434,7 @@ impl Caller {
             request_id = Empty,
             code = Empty,
         );
+        let began = Instant::now();
         let answer = attempt().instrument(span.clone()).await;
         let fault = answer.as_ref().err().map(|error| Fault { code: &error.code, error });
         span.in_scope(|| under_way.ended(fault));
@@ -427,9 +447,8 @@ impl Caller {
             Load::List => self.metrics.emit(&Event::ListPaceChanged(self.pace.listings_per_second())),
             Load::Other => {}
         }
-        self.note_answer(answer.as_ref().err().is_none_or(|error| error.status.is_some()));
+        self.note_health(began, answer.as_ref().err());
         if answer.is_ok() {
-            *locked(&self.last_success) = Instant::now();
             self.quota.refund();
         }
         answer

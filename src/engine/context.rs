@@ -1,6 +1,7 @@
 //! What all parts of a run share.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -122,40 +123,34 @@ impl Context {
         }
     }
 
-    /// A call failed in all its attempts: ends the run where that has lasted too long. `asked` are those that
+    /// Calls failed in all their attempts: ends the run where that has lasted too long. `asked` are those that
     /// the error may have come from.
-    pub(super) fn check_outage(&self, asked: &[&Caller], error: &S3Error) {
-        // Where only copies are left, nobody asks the source for anything any more.
-        let silent_for = self
-            .mover
-            .silent_for()
-            .map_or(self.caller.silent_for(), |mover| mover.min(self.caller.silent_for()));
-        if silent_for >= OUTAGE_MAX {
-            self.stop.drain(Ending::Interrupted(format!(
-                "no request has succeeded for {} minutes, last error: {error}",
-                silent_for.as_secs() / 60
-            )));
-            return;
-        }
-        if let Some(caller) = asked.iter().find(|caller| self.is_cut_off(caller)) {
-            self.stop.drain(Ending::Interrupted(format!(
-                "the server of bucket {:?} has not answered for {} s, last error: {error}",
-                caller.client.bucket(),
-                self.job.retry.give_up_after.as_secs()
-            )));
+    pub(super) async fn check_outage(&self, asked: &[&Caller], error: &(dyn Display + Sync)) {
+        for caller in asked {
+            if self.is_out(caller) && self.stop.level() == Level::Run {
+                // It may be one request that gets no answer, such as a body that a proxy cuts off.
+                caller.ask_health(&self.stop).await;
+            }
+            if self.is_out(caller) {
+                self.stop.drain(Ending::Interrupted(format!(
+                    "no request to bucket {:?} has succeeded for {} s, last error: {error}",
+                    caller.client.bucket(),
+                    caller.failing_for().unwrap_or_default().as_secs()
+                )));
+            }
         }
     }
 
-    /// Whether a server has not answered at all for as long as a version may be tried: that is an outage, and
-    /// says nothing about the versions that were to be sent meanwhile. After a shorter silence it may be one
-    /// request that gets no answer, such as a body that a proxy cuts off.
-    fn is_cut_off(&self, caller: &Caller) -> bool {
-        caller.unanswered_for().is_some_and(|silence| silence >= self.job.retry.give_up_after)
+    /// Whether everything that a server was asked has failed for as long as a version may be tried, or for
+    /// an hour: that is an outage, and says nothing about the versions that were to be sent meanwhile.
+    fn is_out(&self, caller: &Caller) -> bool {
+        let patience = self.job.retry.give_up_after.min(OUTAGE_MAX);
+        caller.failing_for().is_some_and(|failing_for| failing_for >= patience)
     }
 
     /// How long a version may be tried that `asked` are asked about. Pauses do not count.
     pub(super) fn give_up_after(&self, asked: &[&Caller]) -> Duration {
-        if asked.iter().any(|caller| self.is_cut_off(caller)) {
+        if asked.iter().any(|caller| self.is_out(caller)) {
             return Duration::MAX;
         }
         self.job.retry.give_up_after.saturating_add(self.caller.pace.reins().held_for())

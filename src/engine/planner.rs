@@ -329,7 +329,7 @@ async fn fetch(ctx: &Context, prefix: &Key, from: Option<&Marker>) -> Option<Pag
             return None;
         }
         ctx.caller.metrics.emit(&Event::ListingWaits { error: &error });
-        ctx.check_outage(&[&ctx.caller], &error);
+        ctx.check_outage(&[&ctx.caller], &error).await;
         let mut chance = || ctx.caller.chance();
         let (wish, patience, now) = (error.retry_after, ctx.give_up_after(&[]), ctx.now());
         match retry::durable(round, began, now, patience, wish, &mut chance) {

@@ -110,7 +110,7 @@ async fn deliver(
             Request::Single(of) => send_single(ctx, &items[*of], *of, options, sent).await,
         };
         if let Some(error) = error {
-            refused(ctx, request, &error, sent, &mut requests);
+            refused(ctx, request, &error, sent, &mut requests).await;
         }
     }
 }
@@ -227,7 +227,7 @@ async fn send_single(
 }
 
 /// A request failed in all its attempts.
-fn refused(
+async fn refused(
     ctx: &Context,
     request: Request,
     error: &S3Error,
@@ -272,7 +272,7 @@ fn refused(
         Class::Transient | Class::Throttled => {
             let (versions, throttled) = (of.len() as u64, error.class == Class::Throttled);
             ctx.caller.metrics.emit(&Event::PutOff { versions, throttled, error });
-            ctx.check_outage(&[&ctx.caller], error);
+            ctx.check_outage(&[&ctx.caller], error).await;
             if let Some(tries_max) = error.tries_max
                 && ctx.in_vain.fetch_add(1, Ordering::Relaxed) + 1 >= tries_max
             {

@@ -25,9 +25,17 @@ pub(super) async fn commit(
     removes_source: bool,
     ends: Vec<(Range<usize>, ChainEnd)>,
 ) {
+    let asked = [&ctx.caller, side.caller(ctx)];
+    let put_off = ends.iter().find_map(|(_, end)| match end {
+        ChainEnd::Again(off) => Some(format!("{} {}", off.code, off.message)),
+        _ => None,
+    });
+    if let Some(error) = put_off {
+        ctx.check_outage(&asked, &error).await;
+    }
     let patience = Patience {
         now: ctx.now(),
-        give_up_after: ctx.give_up_after(&[&ctx.caller, side.caller(ctx)]),
+        give_up_after: ctx.give_up_after(&asked),
         rest: std::time::Duration::ZERO,
     };
     let next = next_turn(batch, &ends, patience, &mut || ctx.caller.chance());

@@ -22,7 +22,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -84,11 +83,6 @@ impl Mover {
     /// Whether no two rules can come to one destination key.
     fn has_one_action(&self) -> bool {
         self.sides.iter().flatten().count() < 2
-    }
-
-    /// How long no server of a destination has granted anything; `None` where there is none of its own.
-    pub(super) fn silent_for(&self) -> Option<Duration> {
-        self.sides.iter().flatten().filter_map(|side| side.silent_for()).min()
     }
 
     /// Bytes of data that may be in memory.

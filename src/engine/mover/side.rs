@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::job::Transfer;
 use crate::model::{CopySettings, CustomerKey, CustomerKeyBytes, Encryption, Route};
@@ -78,11 +77,6 @@ impl Side {
         if let Some(caller) = &self.caller {
             caller.work_under(hold);
         }
-    }
-
-    /// How long its server has not answered; `None` where it is that of the source.
-    pub(super) fn silent_for(&self) -> Option<Duration> {
-        self.caller.as_ref().map(|caller| caller.silent_for())
     }
 
     /// Whether conditions are sent.

@@ -351,7 +351,6 @@ impl Chain {
                 let throttled = error.class == Class::Throttled;
                 let event = Event::HistoryPutOff { key: &self.target, throttled, error };
                 self.ctx.caller.metrics.emit(&event);
-                self.ctx.check_outage(&[&self.ctx.caller, self.destination()], error);
                 Halt::Again(error.code.clone(), error.message.clone(), error.retry_after)
             }
             Class::Credentials | Class::ClockSkew | Class::Elsewhere | Class::Stop => {
