@@ -81,7 +81,7 @@ fn a_key_that_is_not_here_is_a_warning_for_who_only_reads_the_job() {
     let job = transfer(&world, action, "");
     let ended = world.call(&["check", job.to_str().unwrap()]).expect(0);
     assert!(
-        ended.stdout.contains("warning: rule all: the customer's key no-such-file: "),
+        ended.stdout.contains("warning: rule all: the customer's key: the file no-such-file: "),
         "{}",
         ended.stdout
     );

@@ -296,10 +296,10 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(
             told[0],
-            "rule a: the environment variable S3SWEEP_TEST_NO_SUCH_KEY with a customer's key is not set: `run` on \
+            "rule a: the customer's key: the environment variable S3SWEEP_TEST_NO_SUCH_KEY is not set: `run` on \
              this machine would refuse"
         );
-        assert!(told[1].starts_with("rule a: the customer's key no-such-key-file: "), "{told:?}");
+        assert!(told[1].starts_with("rule a: the customer's key: the file no-such-key-file: "), "{told:?}");
     }
 
     #[test]
