@@ -308,6 +308,7 @@ fn a_pushgateway_is_a_url_or_a_mapping_and_holds_no_secret() {
         let problems = problems(&at(gateway));
         assert!(problems.contains(told), "{gateway}: {problems}");
         assert!(!problems.contains("hunter2"), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "nothing that follows from another problem: {problems}");
     }
 }
 
