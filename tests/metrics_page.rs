@@ -29,7 +29,8 @@ format 0.0.4 otherwise. The names are the same in both.
 
 The Pushgateway can be described in full: `pushgateway: { url: ..., interval: 15s, username: ..., password_env: NAME }`,
 or `password_file`. Plain `http://` is allowed: metrics hold no keys, and a gateway stands in a private network as a
-rule. With a password and without `https://`, `check` warns.
+rule. With a password and without `https://`, `check` warns. It also warns where this machine has no such password, and
+where the textfile's directory is not there or cannot be written to.
 
 Trouble with any of these never concerns the run: it is said once in the log, counted in `s3sweep_troubles_total`, and
 said again when it is over. The last figures are written first of all at the end, beside the notifications, and once

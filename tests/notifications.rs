@@ -242,7 +242,7 @@ fn a_refusal_and_a_redirect_are_final_and_the_letter_goes_with_the_next_run() {
     assert!(is_genuine(late[1], &late[1].body, SECRET), "signed anew");
     assert_nowhere(world.dir.path(), &[SECRET, "canary-of-the-url", "canary-too"]);
     world.env.remove("HOOK_URL");
-    args(&world, "text").says(&["the environment has no variable HOOK_URL"]);
+    args(&world, "text").says(&["the environment variable HOOK_URL is not set"]);
     assert_eq!(letters(&world).len(), 1);
 }
 

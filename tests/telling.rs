@@ -81,10 +81,62 @@ fn a_key_that_is_not_here_is_a_warning_for_who_only_reads_the_job() {
     let job = transfer(&world, action, "");
     let ended = world.call(&["check", job.to_str().unwrap()]).expect(0);
     assert!(
-        ended.stdout.contains("warning: rule all: the customer's key no-such-file: "),
+        ended.stdout.contains("warning: rule all: the customer's key: the file no-such-file: "),
         "{}",
         ended.stdout
     );
+}
+
+#[test]
+fn what_a_run_would_go_on_without_is_a_warning_of_check() {
+    let mut world = world_of(1, Faults::default());
+    let job = world.job(
+        "rules:\n  - { name: all, match: { state: any }, action: delete }\n\
+         metrics: { textfile: /nonexistent/s3sweep.prom }\n\
+         notify:\n  - { url_env: HOOK_URL, secret_env: HOOK_SECRET }\n",
+    );
+    let job = job.to_str().unwrap();
+    world.env.insert("HOOK_SECRET".into(), "canary".into());
+    let on = "a run on this machine goes on";
+    let warnings = [
+        format!(
+            "metrics.textfile: the directory /nonexistent: No such file or directory (os error 2): {on}, and \
+             writes no textfile"
+        ),
+        format!(
+            "notify[0].url_env: the environment variable HOOK_URL is not set: {on}, and what this receiver \
+             should hear waits in the state directory"
+        ),
+    ];
+    for live in [&[][..], &["--live"]] {
+        let text = world.call(&[&["check", job], live].concat()).expect(0).stdout;
+        let told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+        assert_eq!(told, warnings, "{text}");
+        let json = world.call(&[&["check", job, "--output", "json"], live].concat()).expect(0).json();
+        assert_eq!(json["warnings"], serde_json::json!(warnings));
+        assert_eq!(json["valid"], true);
+    }
+    world.call(&["run", job, "--yes"]).expect(0).says(&["/nonexistent/s3sweep.prom", "HOOK_URL is not set"]);
+    assert_eq!(world.count(), 0, "and so it does");
+}
+
+#[test]
+fn problems_of_a_job_file_are_json_where_json_is_asked_for() {
+    let world = world_of(1, Faults::default());
+    let job = world.job("rules:\n  - { name: a, match: { state: gone }, action: burn }\n");
+    let call = |command: &str| world.call(&[command, job.to_str().unwrap(), "--output", "json"]).expect(2);
+    let ended = call("check").says(&["the job file cannot be used", "rules[0].match.state cannot be"]);
+    let json = ended.json();
+    assert_eq!((&json["job"], &json["valid"]), (&serde_json::Value::Null, &false.into()), "{json}");
+    let problems = json["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 2, "{json}");
+    for problem in problems {
+        let (line, column) = (problem["line"].as_u64().unwrap(), problem["column"].as_u64().unwrap());
+        let message = problem["message"].as_str().unwrap();
+        let said = format!("{}:{line}:{column}: {message}\n", job.display());
+        assert!(ended.stderr.contains(&said), "{said} is not in {}", ended.stderr);
+    }
+    assert_eq!(world.call(&["check", job.to_str().unwrap()]).expect(2).stdout, "");
 }
 
 #[test]

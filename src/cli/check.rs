@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::{
     Ending, ending_of_s3, look_at_bucket, look_for_copies, unreadable_keys, versioning_word,
 };
-use crate::job::{Action, Endpoint, Job, Transfer, may_select_markers};
+use crate::job::{Action, Endpoint, Job, Problem, Problems, Transfer, may_select_markers};
 use crate::model::{ActionId, History, VersioningStatus};
 use crate::report::TransferRule;
 use crate::rules::{NullVersions, Rule, Verdict};
@@ -13,11 +13,19 @@ use crate::s3::ListVersions;
 use crate::telemetry::Metrics;
 
 use super::args::{Check, Common, Output};
-use super::client::{connect, connect_to, load};
+use super::client::{connect, connect_to, read, unusable};
+use super::surroundings::missing_outputs;
 use super::{now, print, print_json};
 
 pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Ending> {
-    let job = load(&check.job)?;
+    let job = match (read(&check.job)?, common.output) {
+        (Ok(job), _) => job,
+        (Err(problems), Output::Text) => return Err(unusable(&problems)),
+        (Err(problems), Output::Json) => {
+            print_json(&refused(&problems))?;
+            return Err(unusable(&problems));
+        }
+    };
     let rules = match job.rules.len() {
         1 => "1 rule".to_owned(),
         n => format!("{n} rules"),
@@ -39,6 +47,7 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         // Another machine may be the one that runs the job.
         warnings.extend(missing_keys(&job));
     }
+    warnings.extend(missing_outputs(&job));
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
     let found = if check.live { Some(live(&job).await?) } else { None };
     match common.output {
@@ -61,6 +70,13 @@ pub(super) async fn check(common: &Common, check: &Check) -> Result<Ending, Endi
         }
     }
     Ok(found.map_or(Ending::Done, Found::ending))
+}
+
+/// A job file that cannot be used, for programs.
+fn refused(problems: &Problems) -> serde_json::Value {
+    let problem = |problem: &Problem| serde_json::json!({ "line": problem.line, "column": problem.column, "message": problem.message() });
+    let problems: Vec<_> = problems.0.iter().map(problem).collect();
+    serde_json::json!({ "job": null, "valid": false, "problems": problems })
 }
 
 /// A ceiling of requests under which a renewal of the lock may have to wait too long for its turn: it stands
@@ -296,10 +312,10 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(
             told[0],
-            "rule a: the environment variable S3SWEEP_TEST_NO_SUCH_KEY with a customer's key is not set: `run` on \
+            "rule a: the customer's key: the environment variable S3SWEEP_TEST_NO_SUCH_KEY is not set: `run` on \
              this machine would refuse"
         );
-        assert!(told[1].starts_with("rule a: the customer's key no-such-key-file: "), "{told:?}");
+        assert!(told[1].starts_with("rule a: the customer's key: the file no-such-key-file: "), "{told:?}");
     }
 
     #[test]

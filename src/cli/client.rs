@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::engine::{Destination, Ending, ending_of_s3};
-use crate::job::{self, BucketSpec, Endpoint, Job};
+use crate::job::{self, BucketSpec, Endpoint, Job, Problems};
 use crate::model::ChecksumKind;
 use crate::s3::{Addressing, ChecksumAlgorithm, Client, ClientConfig, StaticCredentials};
 
@@ -17,8 +17,18 @@ pub(super) struct StandIn {
     pub(super) credentials: StaticCredentials,
 }
 
-/// Reads and checks a job file; its warnings go to the log.
+/// Reads and checks a job file.
 pub(super) fn load(path: &Path) -> Result<Job, Ending> {
+    read(path)?.map_err(|problems| unusable(&problems))
+}
+
+/// The end of a command whose job file has problems.
+pub(super) fn unusable(problems: &Problems) -> Ending {
+    Ending::Usage(format!("the job file cannot be used\n{problems}"))
+}
+
+/// Reads a job file: the job, or the problems of the file where it could be read.
+pub(super) fn read(path: &Path) -> Result<Result<Job, Problems>, Ending> {
     let name = path.display().to_string();
     let too_large = || Ending::Usage(format!("{name}: the job file is larger than 256 KiB"));
     let size = fs::metadata(path).map_err(|error| Ending::Usage(format!("{name}: {error}")))?.len();
@@ -29,8 +39,7 @@ pub(super) fn load(path: &Path) -> Result<Job, Ending> {
     let text = String::from_utf8(bytes).map_err(|error| {
         Ending::Usage(format!("{name}: not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
     })?;
-    job::load(&text, &name, &|variable| std::env::var(variable).ok())
-        .map_err(|problems| Ending::Usage(format!("the job file cannot be used\n{problems}")))
+    Ok(job::load(&text, &name, &|variable| std::env::var(variable).ok()))
 }
 
 /// The client for a job's bucket.

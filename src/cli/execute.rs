@@ -10,7 +10,7 @@ use crate::job::{self, Endpoint, Job};
 use crate::model::Timestamp;
 use crate::report::{Ceilings, Summary, plan_text, summary_text};
 use crate::rules::Rule;
-use crate::telemetry::{Event, GatewaySettings, Metrics, OutputSettings, Outputs, PasswordSource, RuleLabel};
+use crate::telemetry::{Event, GatewaySettings, Metrics, OutputSettings, Outputs, RuleLabel};
 
 use crate::telemetry::live::{Board, Ended};
 
@@ -179,10 +179,7 @@ fn output_settings(metrics: &job::Metrics) -> OutputSettings {
         url: gateway.url.clone(),
         interval: gateway.interval,
         username: gateway.username.clone(),
-        password: gateway.password.as_ref().map(|secret| match secret {
-            job::Secret::Environment(name) => PasswordSource::Environment(name.clone()),
-            job::Secret::File(path) => PasswordSource::File(path.clone()),
-        }),
+        password: gateway.password.clone(),
     });
     OutputSettings { textfile: metrics.textfile.clone(), gateway }
 }

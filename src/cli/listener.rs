@@ -1,15 +1,12 @@
 //! What a run shows to others while it goes on: the listener, and who may steer.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine;
-use crate::job::{Job, Secret};
+use crate::job::Job;
+use crate::model::SecretPlace;
 use crate::telemetry::live::{About, Board, PageSettings, TOKEN_CHARS_MIN, Token};
 use crate::telemetry::{Event, Exporter, Metrics, Part};
-
-/// A token file holds a line.
-const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
 /// The board of a run. A token that cannot be had is no reason not to sweep: nobody can steer then.
 pub(super) fn board(job: &Job, command: &engine::Command, metrics: &Metrics) -> Arc<Board> {
@@ -39,31 +36,15 @@ pub(super) fn board(job: &Job, command: &engine::Command, metrics: &Metrics) -> 
 }
 
 /// Reads the token; no message shows it.
-fn token(source: &Secret) -> Result<Token, String> {
-    let (place, text) = match source {
-        Secret::Environment(name) => {
-            let place = format!("the environment variable {name} of metrics.live.token_env");
-            let text = std::env::var(name).map_err(|_| format!("{place} is not set"))?;
-            (place, text)
-        }
-        Secret::File(path) => {
-            let place = format!("the file {} of metrics.live.token_file", path.display());
-            let text = read(path).map_err(|error| format!("{place} cannot be read: {error}"))?;
-            (place, text)
-        }
-    };
+pub(super) fn token(place: &SecretPlace) -> Result<Token, String> {
+    let key = format!("metrics.live.token_{}", place.suffix());
+    let text = place.read_text().map_err(|fault| format!("{key}: {fault}"))?;
     Token::new(&text).ok_or_else(|| {
         format!(
-            "{place} holds no token: expected at least {TOKEN_CHARS_MIN} letters, digits or signs, without spaces"
+            "{key}: {place} holds no token: expected at least {TOKEN_CHARS_MIN} letters, digits or signs, without \
+             spaces"
         )
     })
-}
-
-fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// A listener that cannot be had is no reason not to sweep.

@@ -14,6 +14,7 @@ mod progress;
 mod serve;
 mod show;
 mod signals;
+mod surroundings;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

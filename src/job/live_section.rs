@@ -1,10 +1,9 @@
 //! `metrics.live`: the page that shows a run while it goes on.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::reader::{Field, Reader, Section};
-use super::spec::{LivePage, Secret};
+use super::spec::LivePage;
 use super::yaml::Value;
 
 impl Reader<'_> {
@@ -32,26 +31,12 @@ impl Reader<'_> {
 
     fn live_page(&mut self, field: &Field<'_>) -> Option<LivePage> {
         let section = self.section(field, &["token_env", "token_file", "hosts"])?;
-        let env = section.get("token_env").and_then(|field| {
-            let name = self.literal(&field, "the name of an environment variable")?.to_owned();
-            let fits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            if !fits {
-                self.unfit(&field, "the name of an environment variable");
-            }
-            fits.then_some(Secret::Environment(name))
-        });
-        let file = section.get("token_file").and_then(|field| {
-            self.text(&field, "the name of a file").map(|name| Secret::File(PathBuf::from(name)))
-        });
-        if env.is_some() && file.is_some() {
-            self.problem(field.node.at, format!("{} has two tokens", field.path)).expected =
-                Some("token_env or token_file".into());
-        }
+        let token = self.secret_place(&section, "token");
         let hosts = section.get("hosts").map(|field| {
             let items = self.items(&field, "a list of host names");
             items.iter().filter_map(|item| self.text(item, "a host name")).collect()
         });
-        Some(LivePage { token: env.or(file), hosts: hosts.unwrap_or_default() })
+        Some(LivePage { token: token.flatten(), hosts: hosts.unwrap_or_default() })
     }
 }
 
@@ -59,6 +44,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use crate::job::{Job, Problems, load};
+    use crate::model::SecretPlace;
 
     fn read(metrics: &str) -> Result<Job, Problems> {
         let text = format!(
@@ -80,10 +66,10 @@ mod tests {
         assert_eq!(live(&format!("{{ {listen}, live: true }}")), Some(LivePage::default()));
         let page =
             live(&format!("{{ {listen}, live: {{ token_env: LIVE_TOKEN, hosts: [a.example] }} }}")).unwrap();
-        assert_eq!(page.token, Some(Secret::Environment("LIVE_TOKEN".into())));
+        assert_eq!(page.token, Some(SecretPlace::Environment("LIVE_TOKEN".into())));
         assert_eq!(page.hosts, ["a.example"]);
         let page = live(&format!("{{ {listen}, live: {{ token_file: /run/token }} }}")).unwrap();
-        assert_eq!(page.token, Some(Secret::File("/run/token".into())));
+        assert_eq!(page.token, Some(SecretPlace::File("/run/token".into())));
         assert_eq!(read(&format!("{{ {listen}, live: true }}")).unwrap().warnings, []);
     }
 
@@ -101,11 +87,18 @@ mod tests {
             ("{ live: true }", "metrics.listen is missing"),
             ("{ listen: \"127.0.0.1:1\", live: yes }", "metrics.live"),
             ("{ listen: \"127.0.0.1:1\", live: { token: secret } }", "token"),
-            ("{ listen: \"127.0.0.1:1\", live: { token_env: \"a b\" } }", "token_env"),
-            ("{ listen: \"127.0.0.1:1\", live: { token_env: A, token_file: b } }", "two tokens"),
+            (
+                "{ listen: \"127.0.0.1:1\", live: { token_env: \"a canary\" } }",
+                "metrics.live.token_env is no name of a variable",
+            ),
+            (
+                "{ listen: \"127.0.0.1:1\", live: { token_env: A, token_file: b } }",
+                "metrics.live.token_file: token_env is given too",
+            ),
         ] {
             let problems = read(metrics).unwrap_err().to_string();
             assert!(problems.contains(word), "{metrics}: {problems}");
+            assert!(!problems.contains("canary"), "what stands there may be the token: {problems}");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! `metrics`: where figures are shown.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reader::{Field, Reader, Section};
+use super::reader::{Field, Reader};
 use super::sections::Url;
-use super::spec::{Metrics, Pushgateway, Secret};
+use super::spec::{Metrics, Pushgateway};
 use super::yaml::Value;
 
 /// How often Prometheus itself scrapes, in most installations.
@@ -51,8 +50,10 @@ impl Reader<'_> {
         };
         let interval = section.get("interval").and_then(|field| self.push_interval(&field));
         let username = self.opt_text(&section, "username", "the name of a user");
-        let password = self.password(&section);
-        if username.is_some() != password.is_some() {
+        let place = self.secret_place(&section, "password");
+        let is_noted = place.is_none();
+        let password = place.flatten();
+        if !is_noted && username.is_some() != password.is_some() {
             let what = format!("{}: a user and a password belong together", field.path);
             self.problem(section.at, what).expected =
                 Some("username, and password_env or password_file".into());
@@ -98,30 +99,5 @@ impl Reader<'_> {
             return None;
         }
         Some(interval)
-    }
-
-    fn password(&mut self, section: &Section<'_>) -> Option<Secret> {
-        const NAME: &str = "the name of a variable of the environment, without ${env:}";
-        match (section.get("password_env"), section.get("password_file")) {
-            (Some(env), None) => {
-                let name = self.raw(&env, NAME)?;
-                let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-                if !is_name {
-                    // What stands here by mistake may be the password itself.
-                    self.problem(env.node.at, format!("{} is no name of a variable", env.path)).expected =
-                        Some(NAME.into());
-                    return None;
-                }
-                Some(Secret::Environment(name.to_owned()))
-            }
-            (None, Some(file)) => Some(Secret::File(PathBuf::from(self.text(&file, "the name of a file")?))),
-            (Some(_), Some(file)) => {
-                let what = format!("{}: password_env is given too", file.path);
-                self.problem(file.node.at, what).hint = Some("leave one of them out".into());
-                None
-            }
-            (None, None) => None,
-        }
     }
 }

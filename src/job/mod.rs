@@ -14,6 +14,7 @@ mod notify_section;
 mod problem;
 mod reader;
 mod rule_section;
+mod secret_place;
 mod sections;
 mod spec;
 mod storage_class;
@@ -30,7 +31,7 @@ pub use lint::may_select_markers;
 pub use problem::{Problem, Problems};
 pub use spec::{
     Action, Addressing, Audit, BucketSpec, Budget, Endpoint, Job, KeyShape, Limits, ListingMode, LivePage,
-    LockSpec, Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, Secret, StopOnFailures,
+    LockSpec, Metrics, Pushgateway, Report, Retry, SandboxFaults, SandboxSpec, Scope, StopOnFailures,
     Transfer,
 };
 

@@ -1,12 +1,11 @@
 //! `notify`: who hears of the end of a command.
 
-use std::path::PathBuf;
-
+use crate::model::SecretPlace;
 use crate::notice::{
     Address, AddressFault, Event, Hook, Payload, Source, Template, TemplateFault, placeholder_names,
 };
 
-use super::reader::{Field, Reader, Section, did_you_mean};
+use super::reader::{Field, Reader, Section, did_you_mean, is_variable_name};
 
 /// Receivers of a job. Each one may keep the end of a run waiting.
 const HOOKS_MAX: usize = 16;
@@ -44,7 +43,7 @@ impl Reader<'_> {
         let section = self.section(field, KEYS)?;
         let allow_http = self.flag(&section, "allow_http", false);
         let url = self.hook_url(&section, allow_http);
-        let secret = self.hook_secret(&section);
+        let secret = self.secret_place(&section, "secret");
         let from = self.events(&section);
         let payload = self.payload(&section);
         let (id, url) = url?;
@@ -62,12 +61,10 @@ impl Reader<'_> {
             return None;
         };
         if section.get("url_env").is_some() {
-            let name = self.variable_name(field)?;
-            return Some((format!("env:{name}"), Source::Environment(name)));
+            return self.variable(field).map(kept);
         }
         if section.get("url_file").is_some() {
-            let name = self.text(field, "the name of a file")?;
-            return Some((format!("file:{name}"), Source::File(PathBuf::from(name))));
+            return self.secret_file(field).map(kept);
         }
         let raw = self.raw(field, "a URL such as https://hooks.example.com/...")?;
         let url = match raw.contains("${") {
@@ -92,35 +89,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn hook_secret(&mut self, section: &Section<'_>) -> Option<Option<Source>> {
-        match (section.get("secret_env"), section.get("secret_file")) {
-            (None, None) => Some(None),
-            (Some(field), None) => Some(Some(Source::Environment(self.variable_name(&field)?))),
-            (None, Some(field)) => {
-                Some(Some(Source::File(PathBuf::from(self.text(&field, "the name of a file")?))))
-            }
-            (Some(field), Some(_)) => {
-                let what = format!("{} is given beside secret_file", field.path);
-                self.problem(field.node.at, what).expected = Some("one of the two".into());
-                None
-            }
-        }
-    }
-
-    /// The name of a variable. What stands here by mistake may be the secret itself, and is not repeated.
-    fn variable_name(&mut self, field: &Field<'_>) -> Option<String> {
-        const EXPECTED: &str = "the name of a variable of the environment, without ${env:}";
-        let name = self.raw(field, EXPECTED)?;
-        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !is_name {
-            let what = format!("{} is no name of a variable", field.path);
-            self.problem(field.node.at, what).expected = Some(EXPECTED.into());
-            return None;
-        }
-        Some(name.to_owned())
     }
 
     /// The mildest event of a list: who hears of it hears of the graver ones.
@@ -173,14 +141,21 @@ impl Reader<'_> {
     }
 }
 
+/// A URL that is kept elsewhere, with the name that may be shown.
+fn kept(place: SecretPlace) -> (String, Source) {
+    let name = match &place {
+        SecretPlace::Environment(name) => name.clone(),
+        SecretPlace::File(path) => path.display().to_string(),
+    };
+    (format!("{}:{name}", place.suffix()), Source::Kept(place))
+}
+
 /// Whether every `${` begins a `${env:NAME}`.
 fn are_variables(text: &str) -> bool {
-    let is_name = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
     text.split("${").skip(1).all(|rest| {
-        rest.strip_prefix("env:").and_then(|rest| rest.split_once('}')).is_some_and(|(name, _)| is_name(name))
+        rest.strip_prefix("env:")
+            .and_then(|rest| rest.split_once('}'))
+            .is_some_and(|(name, _)| is_variable_name(name))
     })
 }
 
@@ -192,7 +167,8 @@ fn base_of(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use crate::job::{Job, load};
-    use crate::notice::{Event, Payload, Source};
+    use crate::model::SecretPlace;
+    use crate::notice::{Event, Payload};
 
     fn read(notify: &str) -> Result<Job, String> {
         let text = format!(
@@ -226,7 +202,7 @@ mod tests {
         );
         let from: Vec<Event> = job.notify.iter().map(|hook| hook.from).collect();
         assert_eq!(from, [Event::End, Event::Failure, Event::Tripwire, Event::End, Event::End]);
-        assert_eq!(job.notify[0].secret, Some(Source::Environment("HOOK_SECRET".into())));
+        assert_eq!(job.notify[0].secret, Some(SecretPlace::Environment("HOOK_SECRET".into())));
         assert!(matches!(job.notify[3].payload, Payload::Text(_)));
         assert!(!format!("{job:?}").contains("canary"), "{job:?}");
         assert!(
@@ -245,6 +221,10 @@ mod tests {
             ("  - { url: \"https://canary@a.example/\" }\n", &["user name"]),
             ("  - { url_env: \"https://a.example/canary\" }\n", &["url_env is no name of a variable"]),
             ("  - { url_env: A, secret_env: \"canary!\" }\n", &["secret_env is no name of a variable"]),
+            (
+                "  - { url_env: A, secret_env: B, secret_file: c }\n",
+                &["notify[0].secret_file: secret_env is given too; leave one of them out"],
+            ),
             ("  - { url: \"https://a.example/canary/${x}\" }\n", &["names no variable", "${env:NAME}"]),
             ("  - { url: \"https://a.example/canary/${env:NO}\" }\n", &["no variable NO"]),
             ("  - { url: [canary] }\n", &["notify[0].url cannot be a list"]),

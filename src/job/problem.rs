@@ -19,18 +19,20 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+impl Problem {
+    /// What was found, what could stand there and what to do, without the place.
+    pub fn message(&self) -> String {
+        let expected = self.expected.as_ref().map(|expected| format!("; expected {expected}"));
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}"));
+        format!("{}{}{}", self.what, expected.unwrap_or_default(), hint.unwrap_or_default())
+    }
+}
+
 /// One line for people, in the form that editors jump to: `file:line:column: what; expected ...;
 /// hint`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.what)?;
-        if let Some(expected) = &self.expected {
-            write!(f, "; expected {expected}")?;
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "; {hint}")?;
-        }
-        Ok(())
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message())
     }
 }
 

@@ -171,9 +171,7 @@ impl<'a> Reader<'a> {
                 self.unfit(field, "${env:NAME} where a variable of the environment is meant");
                 return None;
             };
-            let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            if !is_name {
+            if !is_variable_name(name) {
                 self.unfit(field, "a variable's name of letters, digits and _ in ${env:NAME}");
                 return None;
             }
@@ -299,6 +297,12 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether a variable of the environment can have this name.
+pub(super) fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Whether a key of this name would hold a credential, however it is spelt.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{ChecksumKind, CopySettings, DeleteOptions, Key};
+use crate::model::{ChecksumKind, CopySettings, DeleteOptions, Key, SecretPlace};
 use crate::notice::Hook;
 use crate::rules::{NullVersions, Rule};
 
@@ -316,7 +316,7 @@ pub struct Metrics {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LivePage {
     /// Where the token is that allows to steer the run; without one the page only shows.
-    pub token: Option<Secret>,
+    pub token: Option<SecretPlace>,
     /// Names beside `localhost` by which the page may be asked for.
     pub hosts: Vec<String>,
 }
@@ -331,16 +331,7 @@ pub struct Pushgateway {
     /// User for basic authentication.
     pub username: Option<String>,
     /// Where that user's password is; never without a user.
-    pub password: Option<Secret>,
-}
-
-/// Where a secret is. Job files never hold one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Secret {
-    /// In this variable of the environment.
-    Environment(String),
-    /// In this file; white space at its end does not count.
-    File(PathBuf),
+    pub password: Option<SecretPlace>,
 }
 
 /// What the embedded server is filled with before a run.

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::model::{ActionId, ChecksumKind, DeleteOptions, Key, Mfa};
+use crate::model::{ActionId, ChecksumKind, DeleteOptions, Key, Mfa, SecretPlace};
 use crate::rules::{NullVersions, State, Verdict};
 
 use super::*;
@@ -286,7 +286,7 @@ fn a_pushgateway_is_a_url_or_a_mapping_and_holds_no_secret() {
     let full = good(&at(full)).metrics.pushgateway.unwrap();
     assert_eq!((full.url.as_str(), full.interval), ("https://p.example/x", Duration::from_secs(30)));
     assert_eq!(full.username.as_deref(), Some("me"));
-    assert_eq!(full.password, Some(Secret::Environment("PUSH_PASSWORD".into())));
+    assert_eq!(full.password, Some(SecretPlace::Environment("PUSH_PASSWORD".into())));
     let file = at("{ url: \"http://10.0.0.1:9091\", username: u, password_file: /run/p }");
     assert!(good(&file).warnings[0].to_string().contains("sends its password unencrypted"));
     for (gateway, told) in [
@@ -308,6 +308,7 @@ fn a_pushgateway_is_a_url_or_a_mapping_and_holds_no_secret() {
         let problems = problems(&at(gateway));
         assert!(problems.contains(told), "{gateway}: {problems}");
         assert!(!problems.contains("hunter2"), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "nothing that follows from another problem: {problems}");
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::model::{
-    AclSource, ChecksumKind, CopySettings, CustomerKey, Encryption, History, IfExists, LockSource,
-    MetadataSource, TagSource,
+    AclSource, ChecksumKind, CopySettings, Encryption, History, IfExists, LockSource, MetadataSource,
+    SecretPlace, TagSource,
 };
 
 use super::reader::Reader;
@@ -94,10 +94,10 @@ fn canonical_encryption(encryption: &Encryption) -> Option<Json> {
 }
 
 /// Where a key lies; never the key.
-fn canonical_key_place(key: &CustomerKey) -> Json {
+fn canonical_key_place(key: &SecretPlace) -> Json {
     match key {
-        CustomerKey::Environment(name) => json!({ "env": name }),
-        CustomerKey::File(name) => json!({ "file": name.to_string_lossy() }),
+        SecretPlace::Environment(name) => json!({ "env": name }),
+        SecretPlace::File(name) => json!({ "file": name.to_string_lossy() }),
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::{
-    AclSource, CopySettings, CustomerKey, DeleteOptions, Encryption, History, IfExists, Key, KeyPart,
-    KeyTemplate, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route,
+    AclSource, CopySettings, DeleteOptions, Encryption, History, IfExists, Key, KeyPart, KeyTemplate,
+    LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route, SecretPlace,
     TagSource, Verify,
 };
 
@@ -466,25 +466,13 @@ impl Reader<'_> {
         Some(Encryption::Kms { two_layers, key_id, context, bucket_key })
     }
 
-    fn customer_key(&mut self, field: &Field<'_>) -> Option<CustomerKey> {
-        const NAME: &str = "the name of a variable of the environment, without ${env:}";
+    fn customer_key(&mut self, field: &Field<'_>) -> Option<SecretPlace> {
         let section = self.section(field, &["env", "file"])?;
         match (section.get("env"), section.get("file")) {
-            (Some(env), None) => {
-                let name = self.raw(&env, NAME)?;
-                let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-                if !is_name {
-                    // What stands here by mistake may be the key itself.
-                    self.problem(env.node.at, format!("{} is no name of a variable", env.path)).expected =
-                        Some(NAME.into());
-                    return None;
-                }
-                Some(CustomerKey::Environment(name.to_owned()))
-            }
+            (Some(env), None) => self.variable(&env),
             (None, Some(_)) => {
                 let name = self.settled_text(&section, "file", "the name of a file")?;
-                Some(CustomerKey::File(PathBuf::from(name)))
+                Some(SecretPlace::File(PathBuf::from(name)))
             }
             (given, _) => {
                 let what = if given.is_some() { "has both env and file" } else { "names no key" };

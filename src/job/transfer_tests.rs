@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    AclSource, ActionId, ChecksumKind, CustomerKey, DeleteOptions, Encryption, History, IfExists, KeyPart,
-    KeyTemplate, LockSource, MetadataSource, Mfa, Requirement, Restore, RestoreTier, RetentionMode, Route,
+    AclSource, ActionId, ChecksumKind, DeleteOptions, Encryption, History, IfExists, KeyPart, KeyTemplate,
+    LockSource, MetadataSource, Mfa, Requirement, Restore, RestoreTier, RetentionMode, Route, SecretPlace,
     TagSource, TimePart, Verify,
 };
 use crate::rules::Verdict;
@@ -148,7 +148,7 @@ limits: { bytes_per_second: 100MiB, stream_memory: 64MiB }
         settings.encryption,
         Encryption::Kms { two_layers: false, key_id, context, bucket_key: Some(true) }
     );
-    assert_eq!(settings.source_key, Some(CustomerKey::Environment("OLD_KEY".into())));
+    assert_eq!(settings.source_key, Some(SecretPlace::Environment("OLD_KEY".into())));
     let retention = Some((RetentionMode::Compliance, Duration::from_secs(30 * 86_400)));
     assert_eq!(settings.lock, LockSource::Set { retention, legal_hold: true });
     assert_eq!(settings.checksum, Some(ChecksumKind::Crc64Nvme));
@@ -181,7 +181,7 @@ fn words_for_what_is_left_alone_are_read_too() {
     for (given, meant) in [
         (
             "encryption: { customer_key: { file: /etc/key } }",
-            Encryption::Customer(CustomerKey::File("/etc/key".into())),
+            Encryption::Customer(SecretPlace::File("/etc/key".into())),
         ),
         ("encryption: default", Encryption::Default),
         (

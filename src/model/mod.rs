@@ -1,12 +1,13 @@
 //! The words of the field as types: what a bucket lists, what a run decides, what became of it.
 //!
-//! Floor 0: the standard library only, no I/O, no clock, no randomness.
+//! Floor 0: the standard library only, no clock, no randomness, and no I/O but reading a secret where it is.
 
 mod item;
 mod journal;
 mod key;
 mod key_template;
 mod outcome;
+mod secret;
 mod text;
 mod time;
 mod transfer;
@@ -17,11 +18,11 @@ pub use journal::{Fate, Journal, Record};
 pub use key::Key;
 pub use key_template::{KeyPart, KeyTemplate, TimePart};
 pub use outcome::{Class, Failure, KeepReason, Outcome, SkipReason};
+pub use secret::{SECRET_BYTES_MAX, SecretFault, SecretPlace};
 pub use text::{Arena, Sealed, Span, Text, TextSpan};
 pub use time::Timestamp;
 pub use transfer::{
-    AclSource, ChecksumKind, Copied, CopyItem, CopySettings, CustomerKey, CustomerKeyBytes, Encryption,
-    History, IfExists, LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route,
-    TagSource, Verify,
+    AclSource, ChecksumKind, Copied, CopyItem, CopySettings, CustomerKeyBytes, Encryption, History, IfExists,
+    LockSource, MetadataSource, Requirement, Restore, RestoreTier, RetentionMode, Route, TagSource, Verify,
 };
 pub use version::{Kind, Marker, Page, STORAGE_CLASSES, Version, VersionId, VersioningStatus};

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{KeyTemplate, VersionId};
+use super::{KeyTemplate, SecretPlace, VersionId};
 
 /// Which versions of a key travel, once a rule has selected one of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,18 +82,8 @@ pub enum Encryption {
         /// Whether to use a bucket key; the bucket's setting where absent.
         bucket_key: Option<bool>,
     },
-    /// A key of the customer's own.
-    Customer(CustomerKey),
-}
-
-/// Where a customer's key for SSE-C is found when it is needed. The key itself stands in no job file,
-/// checkpoint, log or error.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CustomerKey {
-    /// An environment variable that holds 32 bytes in Base64.
-    Environment(String),
-    /// A file that holds 32 bytes, plain or in Base64.
-    File(PathBuf),
+    /// A key of the customer's own (SSE-C): 32 bytes, plain or in Base64, read when they are needed.
+    Customer(SecretPlace),
 }
 
 /// A customer's key for SSE-C, read.
@@ -249,7 +238,7 @@ pub struct CopySettings {
     /// Encryption at the destination.
     pub encryption: Encryption,
     /// The customer's key that the source versions are encrypted with, where they are.
-    pub source_key: Option<CustomerKey>,
+    pub source_key: Option<SecretPlace>,
     /// Retention and legal hold.
     pub lock: LockSource,
     /// A checksum that the destination should keep of each copy.

@@ -2,21 +2,20 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use reqwest::Url;
 
+use crate::model::{SecretFault, SecretPlace};
+
 use super::{Event, Notice, Template};
 
-/// Where a text that may be secret comes from. It is read when it is needed, and never shown.
+/// A text that may be secret, or where it is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// It stands in the job file.
     Given(String),
-    /// A variable of the environment.
-    Environment(String),
-    /// A file; white space at its end does not count.
-    File(PathBuf),
+    /// It is kept elsewhere, and read when it is needed.
+    Kept(SecretPlace),
 }
 
 /// Shows where it comes from, not what it is.
@@ -24,8 +23,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(_) => f.write_str("Given(***)"),
-            Self::Environment(name) => write!(f, "Environment({name:?})"),
-            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Kept(place) => f.debug_tuple("Kept").field(place).finish(),
         }
     }
 }
@@ -35,18 +33,11 @@ impl Source {
     ///
     /// # Errors
     /// Why it is not to be had, without a word of it.
-    pub fn read(&self) -> Result<String, String> {
-        let text = match self {
-            Self::Given(text) => text.clone(),
-            Self::Environment(name) => {
-                std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?
-            }
-            Self::File(path) => {
-                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
-        };
-        let text = text.trim_end();
-        if text.is_empty() { Err(format!("{self:?} is empty")) } else { Ok(text.to_owned()) }
+    pub fn read(&self) -> Result<String, SecretFault> {
+        match self {
+            Self::Given(text) => Ok(text.clone()),
+            Self::Kept(place) => place.read_text(),
+        }
     }
 }
 
@@ -61,7 +52,7 @@ pub struct Hook {
     /// The mildest event it hears of.
     pub from: Event,
     /// What notices are signed with, where they are.
-    pub secret: Option<Source>,
+    pub secret: Option<SecretPlace>,
     /// Allows `http://` to another machine.
     pub allow_http: bool,
     /// What is sent.

@@ -128,7 +128,7 @@ impl Door {
         let url = hook.url.read().map_err(|why| format!("its URL: {why}"))?;
         let address = Address::parse(&url, hook.allow_http).map_err(|fault| format!("its URL {fault}"))?;
         let secret =
-            hook.secret.as_ref().map(|secret| secret.read().map_err(|why| format!("its secret: {why}")));
+            hook.secret.as_ref().map(|secret| secret.read_text().map_err(|why| format!("its secret: {why}")));
         Ok(Self { http: http_client(&address)?, address, secret: secret.transpose()? })
     }
 

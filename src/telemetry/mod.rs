@@ -30,4 +30,4 @@ pub use exposition::Format;
 pub use logging::{LogFormat, init as init_logging};
 pub use metrics::{Attempt, Metrics, Progress, RuleLabel};
 pub use outputs::{OutputSettings, Outputs};
-pub use pushgateway::{GatewaySettings, PasswordSource};
+pub use pushgateway::GatewaySettings;

@@ -3,11 +3,12 @@
 //! Each push replaces the job's whole group by a PUT, so that a series that is gone here is gone there. The
 //! group's key is `job`; the series carry the label `sweep_job` beside it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url, redirect};
+
+use crate::model::SecretPlace;
 
 use super::Format;
 
@@ -26,29 +27,7 @@ pub struct GatewaySettings {
     /// User for basic authentication.
     pub username: Option<String>,
     /// Where that user's password is.
-    pub password: Option<PasswordSource>,
-}
-
-/// Where a password is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PasswordSource {
-    /// In this variable of the environment.
-    Environment(String),
-    /// In this file; white space at its end does not count.
-    File(PathBuf),
-}
-
-impl PasswordSource {
-    fn read(&self) -> Result<String, String> {
-        match self {
-            Self::Environment(name) => {
-                std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))
-            }
-            Self::File(path) => std::fs::read_to_string(path)
-                .map(|text| text.trim_end().to_owned())
-                .map_err(|error| format!("the password file {}: {error}", path.display())),
-        }
-    }
+    pub password: Option<SecretPlace>,
 }
 
 /// A Pushgateway to push one job's figures to.
@@ -72,7 +51,8 @@ impl Pushgateway {
         let group: Url = format!("{}/metrics/job/{job}", settings.url)
             .parse()
             .map_err(|error| format!("the URL of the Pushgateway: {error}"))?;
-        let password = settings.password.as_ref().map(PasswordSource::read).transpose()?;
+        let password = settings.password.as_ref().map(SecretPlace::read_text).transpose();
+        let password = password.map_err(|fault| format!("its password: {fault}"))?;
         // The first of a process wins; every one here installs the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::job::Transfer;
-use crate::model::{CopySettings, CustomerKey, CustomerKeyBytes, Encryption, Route};
+use crate::model::{CopySettings, CustomerKeyBytes, Encryption, Route, SecretPlace};
 use crate::rules::PageOrder;
 use crate::s3::Client;
 
@@ -111,23 +111,10 @@ pub fn unreadable_keys(settings: &CopySettings) -> Vec<String> {
 }
 
 /// Reads a customer's key. What is wrong is said without a character of it.
-fn read_key(source: &CustomerKey) -> Result<CustomerKeyBytes, Ending> {
-    let (name, bytes) = match source {
-        CustomerKey::Environment(name) => {
-            let value = std::env::var(name).map_err(|_| {
-                Ending::Usage(format!("the environment variable {name} with a customer's key is not set"))
-            })?;
-            (format!("the environment variable {name}"), value.into_bytes())
-        }
-        CustomerKey::File(path) => {
-            let name = path.display().to_string();
-            let bytes = std::fs::read(path)
-                .map_err(|error| Ending::Usage(format!("the customer's key {name}: {error}")))?;
-            (name, bytes)
-        }
-    };
+fn read_key(place: &SecretPlace) -> Result<CustomerKeyBytes, Ending> {
+    let bytes = place.read_bytes().map_err(|fault| Ending::Usage(format!("the customer's key: {fault}")))?;
     key_of(&bytes)
-        .ok_or_else(|| Ending::Usage(format!("{name} holds no key of 32 bytes, plain or in Base64")))
+        .ok_or_else(|| Ending::Usage(format!("{place} holds no key of 32 bytes, plain or in Base64")))
 }
 
 fn key_of(bytes: &[u8]) -> Option<CustomerKeyBytes> {

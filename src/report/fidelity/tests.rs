@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CustomerKey, History, IfExists, KeyTemplate, RetentionMode, Route, Verify};
+use crate::model::{History, IfExists, KeyTemplate, RetentionMode, Route, SecretPlace, Verify};
 
 pub(in crate::report) fn settings() -> CopySettings {
     CopySettings {
@@ -70,7 +70,7 @@ fn what_settings_decide() {
     for what in ["ETag of one part", "ETag of several parts", "website redirect"] {
         check(&required, what, [Kept; 3]);
     }
-    let key = CustomerKey::Environment("K".into());
+    let key = SecretPlace::Environment("K".into());
     let keyed = CopySettings { encryption: Encryption::Customer(key), ..settings() };
     check(&keyed, "ETag of one part", [Anew; 3]);
     let replaced = CopySettings {

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::model::Timestamp;
-use crate::telemetry::{Format, PageCounts, PasswordSource, Quantity, RunBegan, RunState};
+use crate::model::{SecretPlace, Timestamp};
+use crate::telemetry::{Format, PageCounts, Quantity, RunBegan, RunState};
 
 /// How the gateway of a test answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,7 +145,7 @@ async fn the_group_of_the_job_is_replaced_from_when_the_run_is_known_to_the_end(
         fs::write(file.path(), "hunter2\n").unwrap();
         gateway.url.push_str("/behind/proxy");
         gateway.username = Some("me".into());
-        gateway.password = Some(PasswordSource::File(file.into_temp_path().keep().unwrap()));
+        gateway.password = Some(SecretPlace::File(file.into_temp_path().keep().unwrap()));
     }
     let outputs = Outputs::start(settings, &metrics);
     metrics.emit(&Event::StateChanged(RunState::Running));
@@ -233,7 +233,7 @@ async fn a_password_that_is_not_there_is_trouble_and_not_the_runs() {
     let mut settings = gateway.settings();
     if let Some(gateway) = &mut settings.gateway {
         gateway.username = Some("me".into());
-        gateway.password = Some(PasswordSource::Environment("S3SWEEP_NO_SUCH_VARIABLE".into()));
+        gateway.password = Some(SecretPlace::Environment("S3SWEEP_NO_SUCH_VARIABLE".into()));
     }
     let outputs = Outputs::start(settings, &metrics);
     outputs.end(true);
