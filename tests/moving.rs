@@ -270,3 +270,91 @@ fn two_rules_that_come_to_one_key_lose_nothing() {
         assert_eq!(left == 0, all_travel, "{if_exists}");
     }
 }
+
+/// A move whose copies are all verified, and which was killed before any source was deleted.
+fn killed_before_its_deletions(keys: u64) -> (World, std::path::PathBuf) {
+    let world = world_of(keys, Faults::default());
+    let refused = RequestErrors {
+        operation: Some(Operation::DeleteObjects),
+        share: 1.0,
+        code: "InternalError".into(),
+        retry_after_secs: None,
+    };
+    world.sandbox.set_faults(Faults { request_errors: vec![refused], ..Faults::default() });
+    let job = transfer(&world, MOVE, "");
+    let entries = world.entries().len();
+    let mut running = world.start_run(&job);
+    wait_until("the deletions", || {
+        running.has_ended()
+            || (there(&world, DESTINATION).len() == entries
+                && world.requests(Operation::DeleteObjects) > 0
+                && world.status()["copied_not_deleted"] == entries)
+    });
+    assert!(running.kill().was_killed());
+    world.sandbox.set_faults(Faults::default());
+    (world, job)
+}
+
+#[test]
+fn copies_that_went_while_nobody_worked_keep_their_sources() {
+    let (world, job) = killed_before_its_deletions(30);
+    let before = world.entries();
+    let store = world.sandbox.store();
+    // Of every third key all, of the others of every third the oldest, of the rest nothing.
+    let mut removed = Vec::new();
+    for (at, (key, _)) in stories(&before).iter().enumerate() {
+        let of_key: Vec<_> =
+            there(&world, DESTINATION).into_iter().filter(|entry| entry.key == *key).collect();
+        let gone = match at % 3 {
+            0 => &of_key[..],
+            1 => &of_key[of_key.len() - 1..],
+            _ => &[],
+        };
+        for entry in gone {
+            assert!(store.delete_version(DESTINATION, entry.key.clone(), &entry.id).unwrap());
+        }
+        removed.push((key.clone(), gone.len(), of_key.len()));
+    }
+    world.run(&job).expect(1);
+    let left = stories(&world.entries());
+    for (key, gone, all) in removed {
+        let stays = left.get(&key).map_or(0, Vec::len);
+        // The latest stays where an elder does.
+        let wanted = if gone == 0 || gone == all { gone } else { gone + 1 };
+        assert_eq!(stays, wanted, "{key}: {gone} of {all} copies were removed");
+    }
+    let failed = |line: &s3sweep::report::AuditLine<'_>| line.outcome == "failed";
+    let codes: Vec<_> =
+        world.audit().iter().filter(|line| failed(line)).map(|line| line.code.clone().unwrap()).collect();
+    assert!(!codes.is_empty() && codes.iter().all(|code| code == "VerificationFailed"), "{codes:?}");
+}
+
+#[test]
+fn copies_that_are_there_still_are_not_made_again() {
+    let (world, job) = killed_before_its_deletions(30);
+    let (before, copies) = (world.entries(), world.requests(Operation::CopyObject));
+    world.run(&job).expect(0);
+    assert_eq!(world.requests(Operation::CopyObject), copies);
+    check_moved(&world, &before);
+}
+
+#[test]
+fn deletions_wait_for_a_destination_that_cannot_be_looked_at() {
+    let (world, job) = killed_before_its_deletions(10);
+    let before = world.entries();
+    let refused = RequestErrors {
+        operation: Some(Operation::ListObjectVersions),
+        share: 1.0,
+        code: "InternalError".into(),
+        retry_after_secs: None,
+    };
+    world.sandbox.set_faults(Faults { request_errors: vec![refused], ..Faults::default() });
+    let looks = world.requests(Operation::ListObjectVersions);
+    let deletions = world.requests(Operation::DeleteObjects);
+    let running = world.start_run(&job);
+    wait_until("looks in vain", || world.requests(Operation::ListObjectVersions) > looks + 8);
+    assert_eq!((world.entries(), world.requests(Operation::DeleteObjects)), (before.clone(), deletions));
+    world.sandbox.set_faults(Faults::default());
+    running.wait().expect(0);
+    check_moved(&world, &before);
+}

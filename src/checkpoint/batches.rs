@@ -274,6 +274,13 @@ pub(super) fn note_granted(store: &mut Store, id: i64, granted: usize) -> Result
     Ok(())
 }
 
+/// The number of the last batch that was written; none is given twice.
+pub(super) fn last_batch(store: &Store) -> Result<i64, Fault> {
+    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'batch'";
+    let found = store.connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or(0))
+}
+
 /// What may have been sent of each batch without its outcome being known, by the batch's id.
 pub(super) fn maybe_sent(store: &mut Store) -> Result<Vec<(i64, Amount)>, Fault> {
     let mut ids: Vec<(i64, Count)> = Vec::new();

@@ -13,7 +13,9 @@ use super::values::{
 use crate::model::{Item, Key, Kind, Phase, VersionId};
 
 use super::batches::add_fresh;
-pub(super) use super::batches::{Wanted, bring_forward, claim, maybe_sent, note_granted, release, settle};
+pub(super) use super::batches::{
+    Wanted, bring_forward, claim, last_batch, maybe_sent, note_granted, release, settle,
+};
 
 /// A batch that may be handed out.
 pub(super) const READY: i64 = 0;

@@ -278,6 +278,15 @@ impl Checkpoint {
         self.call(commands::maybe_sent).await
     }
 
+    /// The number of the last batch that was written, 0 where none was. Those that are planned or copied from
+    /// now on have greater ones.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn last_batch(&self) -> Result<i64, CheckpointError> {
+        self.call(|store| commands::last_batch(store)).await
+    }
+
     /// Commits what became of a batch: its outcomes, when the rest may be tried again, and what was
     /// moved and is deleted from now on.
     ///

@@ -74,6 +74,8 @@ pub(super) struct Context {
     pub(super) board: Arc<Board>,
     /// What is remembered for the live page, where one is wanted.
     pub(super) monitor: Option<Monitor>,
+    /// Batches with numbers up to this one are of earlier processes.
+    pub(super) batches_before: i64,
     /// Bumped whenever a page or a settlement is committed, or listing ends.
     pub(super) moved: watch::Sender<u64>,
 }

@@ -116,6 +116,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         job.budget.stop_on_failures.map(|stop| FailureLimit { after: stop.after, share: stop.share });
     let deadline =
         window.and_then(|window| Some(Timestamp::from_millis(window.started_ms).plus(job.budget.deadline?)));
+    let batches_before = checkpoint.last_batch().await?;
     let mut budget = Budget::new(limits, spent, done.versions);
     for (batch, amount) in checkpoint.maybe_sent().await? {
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
@@ -156,6 +157,7 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         deadline,
         board,
         monitor,
+        batches_before,
         moved: watch::Sender::new(0),
         job,
     });

@@ -51,8 +51,11 @@ async fn process(ctx: &Arc<Context>, work: Work) {
             *slot = Sent::Blocked;
         }
     }
-    let to_send: Vec<usize> =
+    let mut to_send: Vec<usize> =
         (0..batch.items.len()).filter(|at| sent[*at] == Sent::Not).take(granted).collect();
+    if id <= ctx.batches_before {
+        to_send = mover::confirm(ctx, &batch, to_send, &mut sent).await;
+    }
     match ctx.job.actions.get(usize::from(batch.action.0)).and_then(Action::delete_options) {
         Some(options) => deliver(ctx, &batch, &to_send, options, &mut sent).await,
         None => {

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use crate::checkpoint::{ChainBase, Step, StepState};
 use crate::job::Transfer;
-use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Marker, Version, VersionId};
-use crate::rules::{KeyOrder, Sequenced, sequence};
-use crate::s3::{Expect, ListVersions, Operation, S3Error};
+use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Version, VersionId};
+use crate::rules::Sequenced;
+use crate::s3::{Expect, S3Error};
 use crate::telemetry::Event;
 
 use super::super::caller::Caller;
-use super::super::chains::CHAIN_ENTRIES_MAX;
-use super::super::context::{Context, locked};
+use super::super::context::Context;
 use super::history::{self, Place, Wanted, Written};
+use super::look::{self, Unseen};
 use super::parts::abort_upload;
 use super::side::Side;
 use super::survey::Beginnings;
@@ -25,10 +25,6 @@ use super::{Known, transfer_of};
 /// How long a destination is left alone before it is looked at, where an attempt of a process that is
 /// gone may still be under way and the server could not tell it from its repetition.
 const LATE_ATTEMPT: Duration = Duration::from_secs(5);
-
-/// Entries of a destination key that are looked at: as many as a chain may have, and as many before.
-/// Keeps the memory bounded.
-const LOOK_ENTRIES_MAX: usize = 2 * CHAIN_ENTRIES_MAX;
 
 /// How a chain ended.
 #[derive(Clone, Debug)]
@@ -575,41 +571,12 @@ impl Chain {
 
     /// All entries of the destination key, newest first.
     async fn look(&self) -> Result<Vec<Sequenced>, Halt> {
-        let mut versions: Vec<Version> = Vec::new();
-        let mut from: Option<Marker> = None;
-        loop {
-            let request = ListVersions {
-                prefix: self.target.as_bytes(),
-                from: from.as_ref(),
-                page_size: 1000,
-                wants_data: true,
-            };
-            let caller = self.destination();
-            let page = caller
-                .call_other(Operation::ListObjectVersions, &self.ctx.stop, || {
-                    caller.client.list_versions(&request)
-                })
-                .await;
-            let page = self.answered(page)?;
-            let is_behind = page.versions.iter().any(|version| version.key != self.target);
-            versions.extend(page.versions.into_iter().filter(|version| version.key == self.target));
-            if versions.len() > LOOK_ENTRIES_MAX {
-                return Err(Halt::failed(
-                    "DestinationTooLong",
-                    format!("the destination key has more than {LOOK_ENTRIES_MAX} entries"),
-                ));
-            }
-            match page.next {
-                Some(next) if !is_behind && next.key == self.target => from = Some(next),
-                _ => break,
-            }
-        }
-        let mut order = self.side.page_order();
-        let entries = sequence(versions, &mut order, KeyOrder::Bytes)
-            .map_err(|fault| Halt::failed("DestinationConflict", fault.to_string()))?;
-        let known = locked(&self.side.order).join(order, &self.target);
-        known.map_err(|fault| Halt::failed("DestinationConflict", fault.to_string()))?;
-        Ok(entries)
+        look::entries_of(&self.ctx, &self.side, &self.target).await.map_err(|unseen| match unseen {
+            Unseen::Stopped => Halt::Stopped,
+            Unseen::Refused(error) => self.halted(&error),
+            Unseen::TooLong(what) => Halt::failed("DestinationTooLong", what),
+            Unseen::Disordered(what) => Halt::failed("DestinationConflict", what),
+        })
     }
 
     /// An answer, or what its absence means for the chain.

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::checkpoint::ChainBase;
-use crate::model::{Kind, Version, VersionId};
+use crate::model::{Copied, Item, Kind, Version, VersionId};
 use crate::rules::{Order, Sequenced};
 
 /// A version that is to be written, as its source was listed.
@@ -81,6 +81,17 @@ pub(super) fn place(
         }),
         (Some(entry), ..) => Place::Foreign(format!("version {} was written by somebody else", entry.id)),
     }
+}
+
+/// Whether the copy of an item, verified before, is among the entries of its key still.
+pub(super) fn holds(listed: &[Sequenced], item: &Item, copied: &Copied) -> bool {
+    let wanted = Wanted { kind: item.kind, size: item.size, etag: "" };
+    let is_it = |entry: &Version| {
+        let etag = entry.etag.as_ref().map_or("", |etag| etag.as_str());
+        let differs = !copied.etag.is_empty() && !etag.is_empty() && bare(etag) != bare(&copied.etag);
+        entry.id == copied.version_id && fits(entry, wanted) && !differs
+    };
+    listed.iter().any(|entry| is_it(&entry.version))
 }
 
 /// A step that the destination does not show any more.

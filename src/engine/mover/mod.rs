@@ -9,9 +9,11 @@
 
 mod attributes;
 mod chain;
+mod confirm;
 mod content;
 mod ends;
 mod history;
+mod look;
 mod parts;
 mod side;
 mod step;
@@ -36,6 +38,7 @@ use super::context::Context;
 use super::dispatcher::Work;
 use super::stop::Level;
 
+pub(super) use confirm::confirm;
 pub(super) use side::Side;
 pub use side::{Destination, unreadable_keys};
 

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -182,8 +181,8 @@ impl Beginnings {
 /// What the destination holds now of the keys of chains that are complete, as far as it can be told for
 /// several together.
 pub(super) async fn ends(
-    ctx: &Arc<Context>,
-    side: &Arc<Side>,
+    ctx: &Context,
+    side: &Side,
     keys: impl IntoIterator<Item = Key>,
 ) -> HashMap<Key, Vec<Sequenced>> {
     let mut left: BTreeSet<Key> = keys.into_iter().filter(is_surveyable).collect();
