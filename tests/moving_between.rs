@@ -290,7 +290,7 @@ fn a_source_that_changes_under_way_is_not_taken_for_what_was_listed() {
     worlds.to.sandbox.set_faults(Faults { latency: vec![slow], ..Faults::default() });
     let slow = Latency { operation: Some(Operation::GetObject), fixed_ms: 300, ..Latency::default() };
     worlds.from.sandbox.set_faults(Faults { latency: vec![slow], ..Faults::default() });
-    let job = transfer(&worlds.from, &worlds.action("move", ""), "null_versions: allow");
+    let job = transfer(&worlds.from, &worlds.action("copy", ""), "null_versions: allow");
     let running = worlds.from.start_run(&job);
     wait_until("a part", || worlds.from.requests(Operation::GetObject) >= 1);
     let now = worlds.from.sandbox.now();

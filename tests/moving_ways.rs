@@ -12,7 +12,7 @@ use common::histories::{
     transfer_where, world_of, world_with,
 };
 use common::{BUCKET, World, mixed, wait_until};
-use s3sweep::model::{Key, Version};
+use s3sweep::model::{Key, Version, VersioningStatus};
 use s3sweep::sandbox::{Config, Effect, Faults, Latency, Operation, Seed, SeedItem};
 
 fn slow(operation: Operation, fixed_ms: u64) -> Faults {
@@ -367,4 +367,46 @@ fn a_copy_that_was_there_is_adopted_also_after_a_kill() {
     assert_eq!(there(&world, DESTINATION), after, "nothing was written");
     assert_eq!(contents(&world, DESTINATION), data);
     assert_eq!((world.count(), world.audit().len()), (0, before.len()));
+}
+
+// What must not be moved
+
+#[test]
+fn nothing_is_appended_to_the_source_under_another_name_of_its_bucket() {
+    let items = vec![item("a", 500.0, 5, 0), item("a", 400.0, 6, 0), item("a", 300.0, 7, 0)];
+    let world = world_with(items, Faults::default());
+    let before = world.entries();
+    let other_name = world.sandbox.endpoint().replace("127.0.0.1", "localhost");
+    for word in ["move", "copy"] {
+        let action =
+            format!("{{ {word}: {{ bucket: {BUCKET}, endpoint: \"{other_name}\", if_exists: append }} }}");
+        world.run(&transfer_where(&world, &action, "[noncurrent, noncurrent-marker]", "")).expect(1);
+        assert_eq!(world.entries(), before, "{word}");
+        assert_eq!(failures(&world), ["DestinationIsSource"], "{word}");
+    }
+}
+
+#[test]
+fn null_versions_that_can_be_replaced_are_not_moved() {
+    let null = SeedItem { null: true, ..item("a", 500.0, 5, 0) };
+    let source = Seed { items: vec![null], versioning: VersioningStatus::Suspended, ..empty(BUCKET) };
+    let world = World::with(Config { seeds: vec![source, empty(DESTINATION)], ..Config::default() });
+    let before = world.entries();
+    let why = ["its versioning is suspended", "between its copy and its deletion", "copy instead"];
+    world.run(&transfer(&world, MOVE, "null_versions: allow")).expect(2).says(&why);
+    assert_eq!((world.entries(), there(&world, DESTINATION)), (before.clone(), vec![]));
+    world.run(&transfer(&world, COPY, "null_versions: allow")).expect(0);
+    assert_eq!((world.entries(), there(&world, DESTINATION).len()), (before, 1));
+}
+
+#[test]
+fn a_destination_that_stops_keeping_versions_ends_the_run_and_every_source_stays() {
+    let source = [500.0, 400.0, 300.0, 200.0].map(|age| item("a", age, 5, 0)).to_vec();
+    let world = world_with(source, slow(Operation::CopyObject, 300));
+    let before = world.entries();
+    let running = world.start_run(&transfer(&world, MOVE, ""));
+    wait_until("the first copy", || !there(&world, DESTINATION).is_empty());
+    world.sandbox.store().set_status(DESTINATION, VersioningStatus::Suspended).unwrap();
+    running.wait().expect(76).says(&["kept versions when the run began"]);
+    assert_eq!(world.entries(), before);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::{
-    Ending, ending_of_s3, look_at_bucket, look_for_copies, unreadable_keys, versioning_word,
+    Ending, check_moves, ending_of_s3, look_at_bucket, look_for_copies, unreadable_keys, versioning_word,
 };
 use crate::job::{Action, Endpoint, Job, Problem, Problems, Transfer, may_select_markers};
 use crate::model::{ActionId, History, VersioningStatus};
@@ -225,6 +225,7 @@ async fn look_at_destination(transfer: &Transfer, metrics: &Arc<Metrics>) -> Res
 async fn look_at_source(job: &Job, metrics: &Arc<Metrics>) -> Result<Vec<String>, Ending> {
     let client = connect(job, None).await?;
     let facts = look_at_bucket(Arc::clone(&client), Arc::clone(metrics)).await?;
+    check_moves(job, facts.versioning)?;
     let mut lines = vec![format!("bucket {} answers, region {}", client.bucket(), facts.region)];
     lines.push(match (facts.versioning, job.null_versions) {
         (VersioningStatus::Suspended, NullVersions::Refuse) => {

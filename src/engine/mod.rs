@@ -36,7 +36,8 @@ pub use ending::Ending;
 pub use errors::{ending_of_checkpoint, ending_of_s3};
 pub use mover::{Destination, unreadable_keys};
 pub use preflight::{
-    BucketFacts, DestinationFacts, look as look_at_bucket, look_for_copies, word as versioning_word,
+    BucketFacts, DestinationFacts, check_moves, look as look_at_bucket, look_for_copies,
+    word as versioning_word,
 };
 pub use session::{Command, Confirm, Session, SessionReport, execute, rule_actions};
 pub use standing::{Choice, Standing, choose};

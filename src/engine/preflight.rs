@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::job::Transfer;
+use crate::job::{Action, Job, Transfer};
 use crate::model::{History, IfExists, LockSource, Timestamp, VersioningStatus};
 use crate::pace::Pace;
+use crate::rules::NullVersions;
 use crate::s3::{Client, Operation, S3Error};
 use crate::telemetry::Metrics;
 
@@ -157,6 +158,24 @@ pub(super) fn check_destination(
     }
     if settings.lock != LockSource::Default && !object_lock {
         return refuse("it has no Object Lock, and the job sets locks");
+    }
+    Ok(())
+}
+
+/// Whether the versions of a bucket can be moved without losing one that is written meanwhile.
+///
+/// # Errors
+/// Why they cannot: a `null` version of a suspended bucket is replaced by the next write to its key, and a
+/// deletion names nothing but key and id. What was copied could be another than what is deleted.
+pub fn check_moves(job: &Job, versioning: VersioningStatus) -> Result<(), Ending> {
+    let moves = job.actions.iter().filter_map(Action::transfer).any(|to| to.removes_source.is_some());
+    if moves && versioning == VersioningStatus::Suspended && job.null_versions == NullVersions::Allow {
+        return Err(Ending::Usage(format!(
+            "bucket {}: its versioning is suspended, so a `null` version can be replaced between its copy and \
+             its deletion. Leave `null_versions: allow` out of a job that moves, copy instead, or enable \
+             versioning. Nothing was done",
+            job.bucket.name
+        )));
     }
     Ok(())
 }

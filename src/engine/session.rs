@@ -13,7 +13,7 @@ use crate::checkpoint::{
     Snapshot, StateDir, Totals, host_name,
 };
 use crate::job::{Action, Audit, Job, Limits};
-use crate::model::{Journal, Key, Timestamp};
+use crate::model::{Journal, Key, Timestamp, VersioningStatus};
 use crate::pace::{Pace, PaceSettings};
 use crate::report::{AuditFile, AuditLevel, MOVE_ACTIONS_NOTE, RULE_ACTIONS_NOTE, WORK_TIME_NOTE, WorkTime};
 use crate::rules::{LOCKS_PREFIX, Verdict};
@@ -170,6 +170,7 @@ async fn attempt(
     let caller = Caller::new(client, pace, Arc::clone(&metrics), fastrand::u64(..));
     let look = async {
         let facts = look_with(&caller).await?;
+        preflight::check_moves(&job, facts.versioning)?;
         let sides = sides_of(&job, &caller, &facts, destinations).await?;
         Ok::<_, Ending>((facts, sides))
     };
@@ -356,16 +357,17 @@ async fn sides_of(
             callers.push((client, Arc::clone(&caller)));
             caller
         });
-        match &caller {
-            Some(caller) => _ = look_at_destination(caller, transfer).await?,
-            None => preflight::check_destination(
-                source.client.bucket(),
-                facts.versioning,
-                facts.object_lock,
-                transfer,
-            )?,
-        }
-        sides.push(Some(Arc::new(Side::new(transfer, caller, destination.server_can_copy)?)));
+        let versioning = match &caller {
+            Some(caller) => look_at_destination(caller, transfer).await?.versioning,
+            None => {
+                let (bucket, status) = (source.client.bucket(), facts.versioning);
+                preflight::check_destination(bucket, status, facts.object_lock, transfer)?;
+                status
+            }
+        };
+        let keeps_versions = versioning == VersioningStatus::Enabled;
+        let side = Side::new(transfer, caller, destination.server_can_copy, keeps_versions)?;
+        sides.push(Some(Arc::new(side)));
     }
     Ok(sides)
 }

@@ -10,7 +10,7 @@ use crate::checkpoint::{ChainBase, Step, StepState};
 use crate::job::Transfer;
 use crate::model::{Batch, Copied, CopyItem, Failure, IfExists, Item, Key, Kind, Version, VersionId};
 use crate::rules::Sequenced;
-use crate::s3::{Expect, S3Error};
+use crate::s3::S3Error;
 use crate::telemetry::Event;
 
 use super::super::caller::Caller;
@@ -303,6 +303,7 @@ impl Chain {
         }
         while self.done.len() < self.len() {
             let written = self.step(self.done.len()).await?;
+            self.check_version(&written)?;
             self.commit_step(written).await?;
         }
         Ok(())
@@ -359,12 +360,14 @@ impl Chain {
                 adopted = self.same_history(&listed).ok_or_else(|| {
                     Halt::failed("DestinationExists", "the destination key has another history already")
                 })?;
-                self.refuse_source_itself(&listed)?;
+                if self.transfer()?.removes_source.is_some() {
+                    self.refuse_source_itself(&listed)?;
+                }
                 let below = listed.get(adopted.len());
                 base.entries -= adopted.len() as u64;
                 base.newest = below.map(|entry| entry.version.id.clone());
             }
-            (Some(_), IfExists::Append) => {}
+            (Some(_), IfExists::Append) => self.refuse_source_itself(&listed)?,
         }
         // Those before the base: a process that ends in between begins anew, and finds them again.
         for written in adopted {
@@ -414,12 +417,9 @@ impl Chain {
     }
 
     /// One bucket may have several names and endpoints. What bears the id of a version that is to travel
-    /// may be that version itself: it must never count as its own copy, for then nothing would be left of
-    /// it once its source is deleted.
+    /// may be that version itself. It must never count as its own copy, for then nothing would be left of it
+    /// once its source is deleted; and nothing is appended to it, for then what is old would become current.
     fn refuse_source_itself(&self, listed: &[Sequenced]) -> Result<(), Halt> {
-        if self.transfer()?.removes_source.is_none() {
-            return Ok(());
-        }
         let items: HashMap<&VersionId, &Item> =
             self.batch.items[self.places.clone()].iter().map(|item| (&item.version_id, item)).collect();
         let is_source =
@@ -452,6 +452,7 @@ impl Chain {
         let listed = self.look().await?;
         self.note_base_top(&listed)?;
         if let Some(written) = self.applied_in(self.done.len(), &listed)? {
+            self.check_version(&written)?;
             let step = self.done.len();
             if self.upload.is_some() {
                 let facts = self.facts(step, true).await?;
@@ -459,6 +460,20 @@ impl Chain {
             }
             let written = self.finish(step, written, false).await?;
             self.commit_step(written).await?;
+        }
+        Ok(())
+    }
+
+    /// Where a bucket that kept versions writes `null`, its versioning was changed: each further copy would
+    /// replace one, its own or somebody's.
+    fn check_version(&self, written: &Written) -> Result<(), Halt> {
+        if self.side.keeps_versions && written.version_id.is_null() {
+            self.ctx.stop.abort(super::super::Ending::Tripwire(format!(
+                "bucket {}, where copies go, kept versions when the run began and keeps none now: a copy became \
+                 its `null` version",
+                self.destination().client.bucket()
+            )));
+            return Err(Halt::Stopped);
         }
         Ok(())
     }
@@ -473,24 +488,11 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether a late attempt of the next step could come through beside its repetition: a condition that
-    /// holds after the step as before it tells nothing.
+    /// Whether a late attempt of the next step could come through beside its repetition.
     fn is_ambiguous(&self) -> bool {
-        let (step, next) = (self.done.len(), self.wanted(self.done.len()));
-        // By the size as well: one content has one ETag in parts and another in one piece, its copies have
-        // the same.
-        let is_like = |before: Wanted<'_>| {
-            before.size == next.size || history::bare(before.etag) == history::bare(next.etag)
-        };
-        next.kind == Kind::DeleteMarker
-            || match self.expected(step, self.side.sends_conditions()) {
-                Expect::Anything => true,
-                Expect::Absent => false,
-                Expect::Etag(etag) => {
-                    history::bare(etag) == history::bare(next.etag)
-                        || step.checked_sub(1).is_some_and(|before| is_like(self.wanted(before)))
-                }
-            }
+        let step = self.done.len();
+        let history: Vec<Wanted<'_>> = (0..self.len()).map(|step| self.wanted(step)).collect();
+        history::may_hold_again(&history, step, &self.expected(step, self.side.sends_conditions()))
     }
 
     /// Looks whether a step was carried out.
@@ -513,7 +515,9 @@ impl Chain {
             Place::Open => Ok(None),
             Place::Applied(written) => {
                 let at = listed.iter().position(|entry| entry.version.id == written.version_id);
-                self.refuse_source_itself(at.map_or(&[], |at| &listed[at..=at]))?;
+                if self.transfer()?.removes_source.is_some() {
+                    self.refuse_source_itself(at.map_or(&[], |at| &listed[at..=at]))?;
+                }
                 Ok(Some(written))
             }
             Place::Foreign(why) => Err(Halt::failed("DestinationConflict", why)),

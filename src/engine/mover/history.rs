@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use crate::checkpoint::ChainBase;
 use crate::model::{Copied, Item, Kind, Version, VersionId};
 use crate::rules::{Order, Sequenced};
+use crate::s3::Expect;
 
 /// A version that is to be written, as its source was listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,30 @@ fn fresh<'a>(base: &ChainBase, listed: &'a [Sequenced]) -> Result<&'a [Sequenced
 /// another one where its parts or its encryption differ, and its content is looked at then.
 fn fits(entry: &Version, wanted: Wanted<'_>) -> bool {
     entry.kind == wanted.kind && (entry.kind == Kind::DeleteMarker || entry.size == wanted.size)
+}
+
+/// Whether the condition of a step can hold once more after it was carried out: at once, where what it writes is
+/// like what the condition names, or further up, where the history comes back to that. A late attempt could then
+/// come through beside its repetition. Of `history` all steps are needed, from the oldest.
+pub(super) fn may_hold_again(history: &[Wanted<'_>], step: usize, expected: &Expect<'_>) -> bool {
+    // By the size as well: one content has one ETag in parts and another in one piece, its copies have the same.
+    let are_alike = |one: &Wanted<'_>, other: &Wanted<'_>| {
+        other.kind == Kind::Version && (one.size == other.size || bare(one.etag) == bare(other.etag))
+    };
+    let Some((next, later)) = history.get(step..).and_then(<[_]>::split_first) else { return false };
+    if next.kind == Kind::DeleteMarker {
+        return true;
+    }
+    match expected {
+        Expect::Anything => true,
+        Expect::Absent => later.iter().any(|later| later.kind == Kind::DeleteMarker),
+        Expect::Etag(etag) => {
+            let before = step.checked_sub(1).and_then(|before| history.get(before));
+            history[step..].iter().any(|later| {
+                bare(etag) == bare(later.etag) || before.is_some_and(|before| are_alike(before, later))
+            })
+        }
+    }
 }
 
 /// What became of the step behind `done`, which is to write `next`.

@@ -32,6 +32,8 @@ pub(in crate::engine) struct Side {
     pub(super) source_key: Option<CustomerKeyBytes>,
     /// The customer's key for the copies.
     pub(super) customer_key: Option<CustomerKeyBytes>,
+    /// Whether its bucket kept versions when the run began.
+    pub(super) keeps_versions: bool,
     /// Whether the server understands conditions on writes, as far as is known.
     conditions: AtomicBool,
     /// How its pages order versions and markers, as far as is known.
@@ -47,6 +49,7 @@ impl Side {
         transfer: &Transfer,
         caller: Option<Arc<Caller>>,
         server_can_copy: bool,
+        keeps_versions: bool,
     ) -> Result<Self, Ending> {
         let settings = &transfer.settings;
         let streams = match settings.route {
@@ -63,6 +66,7 @@ impl Side {
             streams,
             source_key: settings.source_key.as_ref().map(read_key).transpose()?,
             customer_key,
+            keeps_versions,
             conditions: AtomicBool::new(true),
             order: Mutex::new(PageOrder::Undetermined),
         })

@@ -132,3 +132,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_condition_that_comes_back_further_up_may_let_a_late_attempt_through() {
+    let of = |etag, size| Wanted { kind: Kind::Version, size, etag };
+    let marker = Wanted { kind: Kind::DeleteMarker, size: 0, etag: "" };
+    let (a, b, c) = (of("\"a\"", 1), of("\"b\"", 2), of("\"c\"", 3));
+    let etag = Expect::Etag("\"a\"");
+    assert!(!may_hold_again(&[a, b, c], 1, &etag), "it names what never comes back");
+    assert!(may_hold_again(&[a, b, a], 1, &etag), "behind the last copy it names what is there");
+    assert!(may_hold_again(&[a, a, b], 1, &etag), "at once");
+    assert!(may_hold_again(&[a, of("\"x-2\"", 1)], 1, &etag), "one content in parts and in one piece");
+    assert!(may_hold_again(&[b, c, a], 0, &etag), "what was there before comes back");
+    assert!(!may_hold_again(&[b, c], 0, &etag));
+    assert!(!may_hold_again(&[a, marker, b, c], 2, &Expect::Absent));
+    assert!(may_hold_again(&[a, marker, b, marker], 2, &Expect::Absent), "a marker counts as no object");
+    assert!(may_hold_again(&[a, marker], 1, &etag), "a marker has no condition");
+    assert!(may_hold_again(&[a, b], 1, &Expect::Anything));
+    assert!(!may_hold_again(&[a], 1, &etag), "nothing is left to be done");
+}
+
+#[test]
+fn a_copy_is_there_by_its_id_its_size_and_its_etag() {
+    let mut there = listed(&[(Kind::Version, 5), (Kind::DeleteMarker, 0)]);
+    there[1].version.etag = Some("\"e\"".into());
+    let item = |kind, size| Item {
+        key: Key::from("source"),
+        version_id: id(70),
+        kind,
+        is_latest: false,
+        size,
+        last_modified: Timestamp::from_millis(1),
+        rule: crate::model::RuleId(0),
+        copy: None,
+    };
+    let copied = |at, etag: &str| Copied { key: Key::from("k"), version_id: id(at), etag: etag.into() };
+    assert!(holds(&there, &item(Kind::Version, 5), &copied(0, "\"e\"")));
+    assert!(holds(&there, &item(Kind::Version, 5), &copied(0, "")), "no ETag was told");
+    assert!(holds(&there, &item(Kind::DeleteMarker, 0), &copied(1, "")));
+    assert!(!holds(&there, &item(Kind::Version, 5), &copied(0, "\"f\"")));
+    assert!(!holds(&there, &item(Kind::Version, 6), &copied(0, "\"e\"")));
+    assert!(!holds(&there, &item(Kind::Version, 5), &copied(2, "\"e\"")));
+    assert!(!holds(&there, &item(Kind::Version, 0), &copied(1, "")), "a marker is no copy of data");
+}
