@@ -107,17 +107,12 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         versions: done.versions.saturating_sub(window.base_versions),
         bytes: done.bytes.saturating_sub(window.base_bytes),
     });
-    let limits = Limits {
-        versions_max: job.budget.max_versions,
-        bytes_max: job.budget.max_bytes,
-        share_max: job.budget.max_share,
-    };
     let failures =
         job.budget.stop_on_failures.map(|stop| FailureLimit { after: stop.after, share: stop.share });
     let deadline =
         window.and_then(|window| Some(Timestamp::from_millis(window.started_ms).plus(job.budget.deadline?)));
     let batches_before = checkpoint.last_batch().await?;
-    let mut budget = Budget::new(limits, spent, done.versions);
+    let mut budget = Budget::new(limits_of(&job), spent, done.versions);
     for (batch, amount) in checkpoint.maybe_sent().await? {
         budget.reserve(batch, Load { versions: amount.versions, bytes: amount.bytes });
     }
@@ -162,6 +157,15 @@ async fn prepare(setup: Setup) -> Result<(Arc<Context>, Parts), CheckpointError>
         job,
     });
     Ok((ctx, Parts { listing, listers, list, execute, deadline, confirm }))
+}
+
+/// What a run may do at most.
+const fn limits_of(job: &Job) -> Limits {
+    Limits {
+        versions_max: job.budget.max_versions,
+        bytes_max: job.budget.max_bytes,
+        share_max: job.budget.max_share,
+    }
 }
 
 /// The rules of a job as they hold for this run.
