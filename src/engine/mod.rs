@@ -16,6 +16,7 @@ mod ending;
 mod errors;
 mod fold_code;
 mod former;
+mod in_hand;
 mod lease;
 mod live;
 mod mover;

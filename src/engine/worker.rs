@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tracing::Instrument as _;
@@ -19,13 +18,10 @@ use crate::telemetry::{BatchCounts, Event, OutcomeRun};
 use super::budget::Load as Reserved;
 use super::context::{Context, locked};
 use super::dispatcher::Work;
+use super::in_hand::{InHand, Turn};
 use super::live::Monitor;
 use super::mover;
 use super::settle::{Patience, Sent, Settled, settle};
-
-/// How long a batch may be sent before what was answered of it is settled: so long may progress stand still,
-/// and so much may be sent again after a crash.
-const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Works until the dispatcher has no more to give.
 pub(super) async fn work(ctx: Arc<Context>, queue: Arc<AsyncMutex<mpsc::Receiver<Work>>>) {
@@ -78,6 +74,15 @@ enum Request {
     Single(usize),
 }
 
+impl Request {
+    fn items(&self) -> &[usize] {
+        match self {
+            Self::Many(of) => of,
+            Self::Single(of) => std::slice::from_ref(of),
+        }
+    }
+}
+
 /// Sends the items `to_send` and notes what is known of each in `sent`.
 async fn deliver(
     ctx: &Context,
@@ -89,9 +94,9 @@ async fn deliver(
     let items = &batch.items;
     let mut requests = requests_for(ctx, items, to_send);
     let looked_for_limit = ctx.caller.pace.looks_for_limit();
-    let began = Instant::now();
+    let mut in_hand = InHand::default();
     while let Some(request) = requests.pop_front() {
-        if began.elapsed() >= SETTLE_AFTER {
+        if in_hand.is_due() {
             // Under a low ceiling, or with a request for each version, a batch takes minutes. What was answered
             // is settled now; the rest stays planned.
             return;
@@ -108,12 +113,21 @@ async fn deliver(
         }
         // Asked anew for each request: the pace may have changed since the last.
         let request = cut_to(ctx.caller.pace.versions_per_request_max(), request, &mut requests);
-        let error = match &request {
-            Request::Many(of) => send_many(ctx, batch, of, options, sent).await,
-            Request::Single(of) => send_single(ctx, &items[*of], *of, options, sent).await,
+        let first = request.items().first().copied();
+        let answered = match &request {
+            Request::Many(of) => send_many(ctx, batch, of, options, in_hand, sent).await,
+            Request::Single(of) => send_single(ctx, &items[*of], *of, options, in_hand, sent).await,
         };
-        if let Some(error) = error {
-            refused(ctx, request, &error, sent, &mut requests).await;
+        match answered {
+            // It did not leave: what was answered before must not wait for it, or the run stops, or it is too
+            // large for a pace that was lowered. It stays planned.
+            Ok(None) => return,
+            Ok(Some(())) => {}
+            Err(error) => refused(ctx, request, &error, sent, &mut requests).await,
+        }
+        // Not where a request was only divided: what is to be settled must bring the batch on.
+        if first.is_some_and(|at| sent[at] != Sent::Not) {
+            in_hand.answered();
         }
     }
 }
@@ -145,30 +159,30 @@ fn requests_for(ctx: &Context, items: &[Item], to_send: &[usize]) -> VecDeque<Re
     requests
 }
 
+/// `None` where the request did not leave.
 async fn send_many(
     ctx: &Context,
     batch: &Batch,
     of: &[usize],
     options: &DeleteOptions,
+    in_hand: InHand,
     sent: &mut [Sent],
-) -> Option<S3Error> {
+) -> Result<Option<()>, S3Error> {
     let named: Vec<&Item> = of.iter().map(|at| &batch.items[*at]).collect();
     let client = &ctx.caller.client;
     let load = Load::Write { versions: named.len(), apart: ctx.caller.is_apart(batch.range) };
-    let answer = ctx
-        .caller
-        .call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), throttled_of, || {
-            client.delete_versions(&named, options)
-        })
-        .await;
-    match answer {
+    let turn = Turn::new();
+    let call = ctx.caller.call_weighed(Operation::DeleteObjects, load, Some(&ctx.stop), throttled_of, || {
+        turn.attempt(client.delete_versions(&named, options))
+    });
+    match turn.unless_due(in_hand, ctx.caller.pace.reins(), call).await {
         Err(error) => {
             if error.class == Class::Throttled {
                 ctx.caller.note_range(batch.range, of.len(), of.len());
             }
-            Some(error)
+            Err(error)
         }
-        Ok(None) => None,
+        Ok(None) => Ok(None),
         Ok(Some(answer)) => {
             ctx.caller.note_range(batch.range, of.len(), throttled_of(&answer));
             ctx.in_vain.store(0, Ordering::Relaxed);
@@ -185,7 +199,7 @@ async fn send_many(
                 }
                 sent[*at] = Sent::Answered { answer: outcome, request_id: answer.request_id.clone() };
             }
-            None
+            Ok(Some(()))
         }
     }
 }
@@ -197,36 +211,33 @@ fn throttled_of(answer: &DeleteAnswer) -> usize {
     answer.outcomes.iter().filter(throttled).count()
 }
 
+/// As [`send_many`], for one item.
 async fn send_single(
     ctx: &Context,
     item: &Item,
     at: usize,
     options: &DeleteOptions,
+    in_hand: InHand,
     sent: &mut [Sent],
-) -> Option<S3Error> {
-    let client = &ctx.caller.client;
-    match ctx
-        .caller
-        .call(Operation::DeleteObject, 1, Some(&ctx.stop), || client.delete_version(item, options))
-        .await
-    {
-        Ok(None) => None,
-        Ok(Some(deleted)) => {
-            let answer = if deleted.gone {
-                ItemAnswer::Refused {
-                    class: Class::Done,
-                    tries_max: None,
-                    code: "NoSuchVersion".into(),
-                    message: "".into(),
-                }
-            } else {
-                ItemAnswer::Deleted
-            };
-            sent[at] = Sent::Answered { answer, request_id: deleted.request_id };
-            None
-        }
-        Err(error) => Some(error),
-    }
+) -> Result<Option<()>, S3Error> {
+    let (client, turn) = (&ctx.caller.client, Turn::new());
+    let call = ctx.caller.call(Operation::DeleteObject, 1, Some(&ctx.stop), || {
+        turn.attempt(client.delete_version(item, options))
+    });
+    let answer = turn.unless_due(in_hand, ctx.caller.pace.reins(), call).await?;
+    Ok(answer.map(|deleted| {
+        let answer = if deleted.gone {
+            ItemAnswer::Refused {
+                class: Class::Done,
+                tries_max: None,
+                code: "NoSuchVersion".into(),
+                message: "".into(),
+            }
+        } else {
+            ItemAnswer::Deleted
+        };
+        sent[at] = Sent::Answered { answer, request_id: deleted.request_id };
+    }))
 }
 
 /// A request failed in all its attempts.

@@ -81,6 +81,13 @@ impl Reins {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns once nothing may leave.
+    pub async fn held(&self) {
+        let mut paused = self.paused.subscribe();
+        // The sender lives in self, so the channel cannot close while this waits.
+        let _held = paused.wait_for(|paused| *paused).await;
+    }
+
     /// Returns once requests may leave.
     pub(super) async fn loose(&self) {
         let mut paused = self.paused.subscribe();

@@ -189,6 +189,13 @@ impl S3Error {
         &*self.code == "PreconditionFailed" || (self.code.is_empty() && self.status == Some(412))
     }
 
+    /// An error of a class, for tests of what it leads to.
+    #[cfg(test)]
+    pub(crate) fn of_class(operation: Operation, code: &str, class: Class) -> Self {
+        let context = Context { operation, bucket: "bucket", key: None, version_id: None };
+        context.error(code, "", Verdict { class, stop: None, tries_max: None, wait_min: None })
+    }
+
     pub(super) fn details_mut(&mut self) -> &mut Details {
         &mut self.0
     }
