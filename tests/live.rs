@@ -116,6 +116,44 @@ fn nothing_leaves_during_a_pause_and_all_of_it_after() {
 }
 
 #[test]
+fn what_was_answered_when_a_pause_begins_is_settled_during_it() {
+    let world = world(6_000);
+    // Slow enough that a batch takes many seconds; small slices of several are in hand at any time.
+    let steered = Steered::start(&world, "{ versions_per_second: 600, concurrency: 8 }");
+    wait_until("the first deletions", || world.count() < 11_000);
+    steered.pause();
+    let (paused, deleted) = (Instant::now(), 12_000.0 - world.count() as f64);
+    wait_until("what the server deleted is settled", || {
+        assert!(paused.elapsed() < Duration::from_secs(5), "the figures are frozen");
+        steered.metric("s3sweep_settled_versions_total") == deleted
+    });
+    assert_eq!(steered.metric("s3sweep_paused"), 1.0);
+    assert_eq!(12_000.0 - world.count() as f64, deleted);
+    steered.run.signal("INT");
+    steered.run.wait().expect(75);
+}
+
+#[test]
+fn figures_follow_the_server_under_a_low_ceiling() {
+    let world = world(600);
+    // Each worker waits for more than a second between two slices.
+    let steered = Steered::start(&world, "{ versions_per_second: 100, concurrency: 16 }");
+    wait_until("the first deletions", || world.count() < 1_150);
+    let mut seen = Vec::new();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        // In this order: what the server deletes meanwhile does not look like a lag.
+        let deleted = 1_200.0 - world.count() as f64;
+        seen.push(deleted - steered.metric("s3sweep_settled_versions_total"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let lag = seen.iter().sum::<f64>() / seen.len() as f64;
+    assert!(lag < 130.0, "a second at the ceiling: {lag} of {seen:?}");
+    steered.run.signal("INT");
+    steered.run.wait().expect(75);
+}
+
+#[test]
 fn a_pause_does_not_use_up_how_long_a_version_may_be_tried() {
     let world = world(300);
     let error = KeyErrors { share: 1.0, codes: vec!["SlowDown".into()], prefix: String::new() };

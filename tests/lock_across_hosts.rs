@@ -120,6 +120,13 @@ fn on_another_host_it_is_73_too_and_the_lock_leaves_nothing_behind() {
         assert!(std::fs::read_to_string(&textfile).unwrap() == figures, "it does not speak for the job");
         first.wait().expect(0);
         assert_eq!(told(&textfile, "s3sweep_run_exit_code{"), 0.0);
+        // Made, tried out by two writes that must be refused and one that must not, and given back.
+        assert!(told(&textfile, "s3sweep_requests_total{operation=\"PutObject\"") >= 4.0);
+        let figures = std::fs::read_to_string(&textfile).unwrap();
+        assert!(
+            !figures.contains("PreconditionFailed"),
+            "what was meant to be refused is no error: {figures}"
+        );
         done_once(&world);
         let left = locks_left(&world, LOCKS);
         let expected = usize::from(versioning != VersioningStatus::Enabled);

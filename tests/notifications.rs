@@ -365,6 +365,34 @@ fn an_outage_is_no_signal_and_its_notice_has_all_the_time() {
 }
 
 #[test]
+fn a_receiver_that_hangs_does_not_keep_letters_from_another() {
+    let (hangs, well) = (
+        Receiver::start(vec![Answer::Status(404, "")]),
+        Receiver::start(vec![Answer::Status(404, ""), Answer::Status(404, "")]),
+    );
+    let errors = vec![RequestErrors {
+        operation: Some(Operation::ListObjectVersions),
+        code: "AccessDenied".into(),
+        share: 1.0,
+        retry_after_secs: None,
+    }];
+    let mut world = world(plain(100, 3), Faults { request_errors: errors, ..Faults::default() }, &hangs);
+    world.env.insert("WELL".into(), well.url());
+    let job = world.job(&format!(
+        "limits: {{ versions_per_second: 100 }}\n{RULES}notify:\n  - {{ url_env: HOOK_URL, on: failure }}\n  \
+         - {{ url_env: WELL, on: failure }}\n"
+    ));
+    world.run(&job).expect(77);
+    assert_eq!(letters(&world).len(), 2);
+    // The letter for the one that hangs is the older one. Nobody wants to hear of this run.
+    hangs.answers_next(vec![Answer::Hang; 20]);
+    well.answers_next(Vec::new());
+    world.sandbox.set_faults(Faults::default());
+    world.run(&job).expect(0).says(&["delivered late"]);
+    assert_eq!((hangs.received().len(), well.received().len(), letters(&world).len()), (2, 2, 1));
+}
+
+#[test]
 fn the_end_of_a_run_does_not_wait_for_letters_of_earlier_runs() {
     let receiver = Receiver::start(vec![Answer::Status(404, "")]);
     let world = world(plain(5, 1), Faults::default(), &receiver);

@@ -9,6 +9,7 @@ mod delivery;
 mod letters;
 mod signature;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +22,7 @@ use crate::model::Timestamp;
 use crate::notice::{Hook, Notice};
 
 use delivery::{Parcel, Undelivered, deliver};
-use letters::{Held, Letters};
+use letters::{Held, Letter, Letters};
 
 pub use signature::{SIGNATURE_HEADER, sign};
 
@@ -126,7 +127,8 @@ async fn send_one(hook: Hook, parcel: Parcel, held: Option<Held>, until: Instant
     }
 }
 
-/// Sends what earlier runs left, the oldest first. A hook that does not answer is left alone until the next run.
+/// Sends what earlier runs left: to each hook the oldest first, to all of them side by side, so that none waits
+/// for another. Ends the sending when it is dropped.
 async fn send_letters(hooks: Arc<Vec<Hook>>, letters: Arc<Letters>, troubles: Troubles) {
     let (waiting, given_up) = letters.waiting(local_now());
     if given_up > 0 {
@@ -135,13 +137,28 @@ async fn send_letters(hooks: Arc<Vec<Hook>>, letters: Arc<Letters>, troubles: Tr
     if !waiting.is_empty() {
         tracing::info!("{} notifications of earlier runs are still to be delivered", waiting.len());
     }
-    let mut silent: Vec<String> = Vec::new();
+    // Those of other hooks are free for whoever knows these.
+    let mut of_hooks: BTreeMap<String, Vec<(Held, Letter)>> = BTreeMap::new();
     for (held, letter) in waiting {
-        let Some(hook) = hooks.iter().find(|hook| hook.id == letter.hook && !silent.contains(&hook.id))
-        else {
-            continue;
-        };
-        let done = match deliver(hook, &letter.parcel, Instant::now() + PATIENCE_FOR_LETTERS).await {
+        of_hooks.entry(letter.hook.clone()).or_default().push((held, letter));
+    }
+    let mut tasks = JoinSet::new();
+    for hook in hooks.iter() {
+        if let Some(waiting) = of_hooks.remove(&hook.id) {
+            let sent = send_letters_to(hook.clone(), waiting, Arc::clone(&troubles));
+            tasks.spawn(sent.in_current_span());
+        }
+    }
+    drop(of_hooks);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Sends one hook its letters. Where it does not take one it is left alone until the next run.
+async fn send_letters_to(hook: Hook, waiting: Vec<(Held, Letter)>, troubles: Troubles) {
+    for (held, letter) in waiting {
+        let delivered = deliver(&hook, &letter.parcel, Instant::now() + PATIENCE_FOR_LETTERS).await;
+        let is_silent = delivered.is_err();
+        let done = match delivered {
             Ok(()) => {
                 let run = letter.run.as_deref().unwrap_or("none");
                 tracing::info!(hook = hook.id, "a notification of run {run} was delivered late");
@@ -149,12 +166,14 @@ async fn send_letters(hooks: Arc<Vec<Hook>>, letters: Arc<Letters>, troubles: Tr
             }
             Err(Undelivered { attempts, why }) => {
                 troubles(&format!("notifications of earlier runs to {} stay undelivered: {why}", hook.id));
-                silent.push(hook.id.clone());
                 held.keep(attempts, &why).map(drop)
             }
         };
         if let Err(error) = done {
             troubles(&error);
+        }
+        if is_silent {
+            return;
         }
     }
 }

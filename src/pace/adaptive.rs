@@ -108,6 +108,17 @@ pub enum Ask {
     Full,
 }
 
+/// What is known of the server's limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// Nothing: it was not met yet.
+    Unmet,
+    /// The rate fell because requests got no answer; none was refused for it.
+    Silence,
+    /// Versions were refused for their rate, which fell for it.
+    Refusals,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     SlowStart,
@@ -120,7 +131,10 @@ enum Phase {
 struct Window {
     began: Duration,
     accepted: f64,
+    /// Keys that were refused, and half of those that got no answer.
     throttled: f64,
+    /// Some were refused.
+    has_refusals: bool,
     /// Answers to requests that left since the window began.
     fresh: u32,
     /// The rate held a request back.
@@ -159,6 +173,8 @@ pub struct Adaptive {
     /// Cuts since a clean window, and the refused share of the first.
     cuts: u32,
     first_refused_share: f64,
+    /// The rate was cut for refusals.
+    is_refused: bool,
     began: Option<Duration>,
     paused_until: Option<Duration>,
     departed: u64,
@@ -188,6 +204,7 @@ impl Adaptive {
             clean_windows: 0,
             cuts: 0,
             first_refused_share: 0.0,
+            is_refused: false,
             began: None,
             paused_until: None,
             departed: 0,
@@ -207,6 +224,15 @@ impl Adaptive {
     /// Whether the server's limit was met.
     pub fn limit_is_known(&self) -> bool {
         self.phase != Phase::SlowStart
+    }
+
+    /// What is known of the server's limit, and from what.
+    pub fn limit(&self) -> Limit {
+        match (self.limit_is_known(), self.is_refused) {
+            (false, _) => Limit::Unmet,
+            (true, false) => Limit::Silence,
+            (true, true) => Limit::Refusals,
+        }
     }
 
     /// How many keys a request may name now. Small requests are answered early, and little of what
@@ -282,6 +308,7 @@ impl Adaptive {
         }
         self.window.accepted += answer.accepted as f64;
         self.window.throttled += answer.throttled as f64 + 0.5 * answer.lost as f64;
+        self.window.has_refusals |= answer.throttled > 0;
         self.window.fresh += u32::from(answer.sent >= self.window.began);
         match self.phase {
             Phase::SlowStart | Phase::Approach => self.decide_round(now, answer),
@@ -425,6 +452,7 @@ impl Adaptive {
         if self.cuts == 0 {
             self.first_refused_share = share;
         }
+        self.is_refused |= self.window.has_refusals;
         self.cuts += 1;
         self.clean_windows = 0;
         self.rate = rate.clamp(RATE_MIN, self.rate.max(RATE_MIN));

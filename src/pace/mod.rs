@@ -13,7 +13,7 @@ mod reins;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use adaptive::{Adaptive, Answer, Ask};
+pub use adaptive::{Adaptive, Answer, Ask, Limit};
 pub use ceiling::Ceiling;
 pub use listing::{Listing, Refused};
 pub use ranges::Ranges;
@@ -280,6 +280,20 @@ impl Pace {
     }
 }
 
+/// What is said of a limit of writes that is known otherwise than before.
+const fn limit_told(before: Limit, after: Limit) -> Option<&'static str> {
+    match (before, after) {
+        (Limit::Unmet, Limit::Silence) => Some(
+            "the server answers too slowly or not at all: requests got no answer, and fewer versions are sent from \
+             here on",
+        ),
+        (Limit::Unmet | Limit::Silence, Limit::Refusals) => {
+            Some("the server refuses writes for their rate: its limit was met, the pace goes on from here")
+        }
+        _ => None,
+    }
+}
+
 /// A request that was let go. Dropped without a word it counts as one that tells nothing.
 #[derive(Debug)]
 #[must_use = "the pace must be told what came of the request"]
@@ -322,15 +336,12 @@ impl Ticket<'_> {
             answer.throttled = 0;
         }
         let found = gate.tell(|writes, now| {
-            let was_known = writes.limit_is_known();
+            let before = writes.limit();
             writes.answered(now, answer);
-            (!was_known && writes.limit_is_known()).then(|| writes.keys_per_second())
+            limit_told(before, writes.limit()).map(|told| (told, writes.keys_per_second()))
         });
-        if let Some(rate) = found {
-            tracing::info!(
-                versions_per_second = rate.round(),
-                "the server refuses writes for their rate: its limit was met, the pace goes on from here"
-            );
+        if let Some((told, rate)) = found {
+            tracing::info!(versions_per_second = rate.round(), "{told}");
         }
     }
 
@@ -402,5 +413,39 @@ mod tests {
         // Five by the ceiling, one that was paid for before, and one by what is held for once.
         let most = left.iter().map(in_half_a_second).max().unwrap();
         assert!(most <= 7, "{most} of 16");
+    }
+
+    /// What is said of the limit when one request after the other ends so.
+    async fn told_of(replies: impl IntoIterator<Item = Reply>) -> Vec<&'static str> {
+        let pace = Pace::new(&PaceSettings {
+            versions_per_second: None,
+            requests_per_second: None,
+            adaptive: true,
+            share: 1.0,
+            concurrency: 16,
+            list_concurrency: 1,
+            bytes_per_second: None,
+        });
+        let limit = || pace.writes.as_ref().unwrap().lock().limit();
+        let mut told = Vec::new();
+        for reply in replies {
+            let before = limit();
+            pace.pay(Load::Write { versions: 1, apart: false }, Data::Nothing).await.unwrap().close(reply);
+            told.extend(limit_told(before, limit()));
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_silent_is_not_said_to_refuse() {
+        let [silent] = *told_of([Reply::NoAnswer; 3]).await else { panic!("once") };
+        assert!(silent.contains("too slowly or not at all") && !silent.contains("refuses"), "{silent}");
+        let refusal = Reply::Throttled { retry_after: None };
+        let [refused] = *told_of([refusal; 3]).await else { panic!("once") };
+        assert!(refused.contains("refuses writes for their rate"), "{refused}");
+        // Refused once it answers again: that is told, too.
+        let [first, second] = *told_of([Reply::NoAnswer, refusal, refusal]).await else { panic!("both") };
+        assert_eq!((first, second), (silent, refused));
+        assert!(told_of([Reply::Answered { throttled: 0 }; 3]).await.is_empty());
     }
 }

@@ -169,7 +169,7 @@ async fn prove(desk: &Desk, holding: &mut Holding) -> Result<(), Ending> {
     for (expect, name) in [(Expect::Absent, "If-None-Match"), (Expect::Etag(NO_ETAG), "If-Match")] {
         for tries_left in (0..TRIES_MAX).rev() {
             note.beat += 1;
-            let last = match desk.put(&note, expect).await {
+            let last = match desk.probe(&note, expect).await {
                 Put::Refused => break,
                 Put::Done { version_id, .. } => {
                     desk.made(version_id);

@@ -186,26 +186,42 @@ impl Desk {
         })
     }
 
+    /// Writes the object if the condition holds; see [`Desk::write`].
+    pub(super) async fn put(&self, note: &Note, expect: Expect<'_>) -> Put {
+        self.write(note, expect, false).await
+    }
+
+    /// As [`Desk::put`], under a condition that does not hold: that it is refused is no error of the server, and
+    /// not counted as one.
+    pub(super) async fn probe(&self, note: &Note, expect: Expect<'_>) -> Put {
+        self.write(note, expect, true).await
+    }
+
     /// Writes the object if the condition holds. Attempts whose answers were lost are repeated: where the
     /// first was carried out, the condition refuses the second.
-    pub(super) async fn put(&self, note: &Note, expect: Expect<'_>) -> Put {
+    async fn write(&self, note: &Note, expect: Expect<'_>, is_probe: bool) -> Put {
         let client = &self.caller.client;
         let body = bytes::Bytes::from(note.to_bytes());
         let metadata = [("content-type".to_owned(), "application/json".to_owned())].into();
         let attributes = Attributes { metadata: Some(&metadata), ..Attributes::default() };
         // A request may wait long for its turn where the job allows few of them.
         let sent_at = OnceLock::new();
-        let call = self.caller.call(Operation::PutObject, 0, None, || {
+        let call = self.caller.call(Operation::PutObject, 0, None, || async {
             sent_at.get_or_init(|| self.now());
-            self.in_time(client.put_version(&self.key, body.clone(), &attributes, expect))
+            let write = client.put_version(&self.key, body.clone(), &attributes, expect);
+            match self.in_time(write).await {
+                Err(error) if is_probe && is_refusal(&error) => Ok(Some(None)),
+                answer => answer.map(|written| written.map(Some)),
+            }
         });
         match tokio::time::timeout(self.terms.abort_after(), call).await {
-            Ok(Ok(Some(Some(Written { etag: Some(etag), version_id, .. })))) => {
+            Ok(Ok(Some(Some(None)))) => Put::Refused,
+            Ok(Ok(Some(Some(Some(Written { etag: Some(etag), version_id, .. }))))) => {
                 let sent_at = sent_at.get().copied().unwrap_or_default();
                 Put::Done { etag, version_id, sent_at }
             }
             Ok(Ok(_)) | Err(_) => Put::Open("no answer in time".into()),
-            Ok(Err(error)) if error.is_precondition() || error.is_absent() => Put::Refused,
+            Ok(Err(error)) if is_refusal(&error) => Put::Refused,
             Ok(Err(error)) => match trouble(error) {
                 Trouble::Passing(why) => Put::Open(why),
                 lasting @ Trouble::Lasting(_) => Put::Failed(lasting),
@@ -294,6 +310,11 @@ impl Desk {
 
 fn place_of(spec: &LockSpec) -> String {
     format!("object {} in bucket {}", spec.key, spec.bucket.name)
+}
+
+/// Whether a write was refused because its condition does not hold.
+fn is_refusal(error: &S3Error) -> bool {
+    error.is_precondition() || error.is_absent()
 }
 
 fn trouble(error: S3Error) -> Trouble {
