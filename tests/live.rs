@@ -138,17 +138,17 @@ fn figures_follow_the_server_under_a_low_ceiling() {
     let world = world(600);
     // Each worker waits for more than a second between two slices.
     let steered = Steered::start(&world, "{ versions_per_second: 100, concurrency: 16 }");
-    wait_until("the first deletions", || world.count() < 1_150);
+    wait_until("what must have been settled by now", || world.count() < 900);
     let mut seen = Vec::new();
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(5) {
+    while began.elapsed() < Duration::from_secs(4) {
         // In this order: what the server deletes meanwhile does not look like a lag.
         let deleted = 1_200.0 - world.count() as f64;
         seen.push(deleted - steered.metric("s3sweep_settled_versions_total"));
         std::thread::sleep(Duration::from_millis(50));
     }
     let lag = seen.iter().sum::<f64>() / seen.len() as f64;
-    assert!(lag < 130.0, "a second at the ceiling: {lag} of {seen:?}");
+    assert!(lag < 170.0, "about a second at the ceiling: {lag} of {seen:?}");
     steered.run.signal("INT");
     steered.run.wait().expect(75);
 }
