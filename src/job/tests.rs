@@ -156,7 +156,7 @@ metrics: { listen: localhost, pushgateway: "ftp://x" }
         r#"job.yaml:1:1: name is missing; expected a name for the job
 job.yaml:1:10: version cannot be "2"; expected a whole number, 1 to 1, without separators
 job.yaml:2:1: unknown key "nane"; expected one of version, name, bucket, scope, rules, limits, budget, retry, report, metrics, lock, notify, sandbox, allow_promotion, null_versions, confirm; did you mean "name"?
-job.yaml:4:9: bucket.name cannot be "s3://logs"; expected a bucket name, an access point ARN or an access point alias; leave s3:// out
+job.yaml:4:9: bucket.name cannot be "s3://logs"; expected a bucket name of 3 to 63 characters, an access point ARN or an access point alias; leave s3:// out
 job.yaml:5:13: bucket.endpoint is not encrypted: keys and signatures could be read and changed; use https://, or say bucket.allow_http: true
 job.yaml:6:19: bucket.expected_owner cannot be "1234"; expected an account id of 12 digits
 job.yaml:7:3: unknown key "addresing" in bucket; expected one of name, region, endpoint, addressing, profile, expected_owner, request_payer, allow_http, ca_bundle, checksum; did you mean "addressing"?

@@ -88,7 +88,11 @@ impl Procedural {
         };
         expect(
             super::op_bucket::is_bucket_name(&self.bucket),
-            format!("bucket: expected the name of a bucket, got {:?}", self.bucket),
+            format!(
+                "bucket: expected the name of a bucket (3 to 63 lower-case letters, digits, dots and dashes, the \
+                 first and the last a letter or digit), got {:?}",
+                self.bucket
+            ),
         );
         expect(
             (1..=KEYS_MAX).contains(&self.keys),
