@@ -234,10 +234,13 @@ pub(super) mod tests {
             no_ballast("s/ballast".into(), 4 << 20, free_bytes, io::Error::from(kind)).to_string()
         };
         let text = told(io::ErrorKind::StorageFull, Some(1000));
-        let begin = "no space left for s/ballast: it takes 4194304 bytes, and 1000 are free. It is the ballast, room";
+        let begin =
+            "no space left for s/ballast: it takes 4194304 bytes, and 1000 are free. It is the ballast, room";
         assert!(text.starts_with(begin), "{text}");
         assert!(told(io::ErrorKind::QuotaExceeded, None).contains("takes 4194304 bytes. It is"), "{text}");
-        assert!(told(io::ErrorKind::PermissionDenied, Some(1000)).starts_with("laying the ballast s/ballast: "));
+        assert!(
+            told(io::ErrorKind::PermissionDenied, Some(1000)).starts_with("laying the ballast s/ballast: ")
+        );
     }
 
     #[test]

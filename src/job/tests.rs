@@ -277,6 +277,30 @@ fn credentials_are_refused_wherever_they_stand_and_not_repeated() {
 }
 
 #[test]
+fn a_textfile_that_nobody_reads_is_warned_of() {
+    let warned = |path: &str| {
+        let job = good(&format!("{MINIMAL}metrics: {{ textfile: {path} }}\n"));
+        assert_eq!(job.metrics.textfile, Some(path.into()));
+        job.warnings.iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    assert_eq!(warned("/var/lib/node_exporter/n.prom"), [""; 0]);
+    let [suffix] = &*warned("/var/lib/node_exporter/n.txt") else { panic!("one warning") };
+    assert!(suffix.contains("metrics.textfile does not end in .prom: node_exporter"), "{suffix}");
+    let [relative] = &*warned("n.prom") else { panic!("one warning") };
+    assert!(relative.contains("metrics.textfile is relative"), "{relative}");
+    assert_eq!(warned("prom").len(), 2);
+}
+
+#[test]
+fn a_name_that_is_too_short_for_a_bucket_hears_how_long_one_is() {
+    let told = problems(&MINIMAL.replace("name: my-bucket", "name: b2"));
+    assert!(
+        told.contains("bucket.name cannot be \"b2\"; expected a bucket name of 3 to 63 characters"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_pushgateway_is_a_url_or_a_mapping_and_holds_no_secret() {
     let at = |gateway: &str| format!("{MINIMAL}metrics: {{ pushgateway: {gateway} }}\n");
     let short = good(&at("\"http://push:9091/\"")).metrics.pushgateway.unwrap();

@@ -10,7 +10,7 @@ use crate::rules::{Conditions, Rule, State, Verdict};
 use super::lint;
 use super::reader::{Field, Reader, quoted};
 use super::rule_section::{Around, Compiled};
-use super::spec::{Action, BucketSpec, Transfer};
+use super::spec::{Action, BucketSpec, Endpoint, Transfer};
 use super::yaml::{At, Value};
 
 /// The field of a mapping, or the mapping where it was not given.
@@ -73,7 +73,9 @@ impl Reader<'_> {
             self.check_in_place(field, transfer, conditions);
             return;
         }
-        if transfer.removes_source.is_none() && !is_given(field, "if_exists") {
+        // An embedded server ends with its process, so that no second run finds anything.
+        let is_lasting = transfer.to.endpoint != Endpoint::Sandbox;
+        if transfer.removes_source.is_none() && is_lasting && !is_given(field, "if_exists") {
             let what = format!(
                 "{}: the sources stay, so a second run finds the copies of the first: their versions fail with \
                  DestinationExists, and it ends with 1",

@@ -85,7 +85,7 @@ fn of_the_pending(summary: &Summary) -> String {
     let parts = [(summary.in_flight, "in flight"), (summary.copied_not_deleted, "copied, not yet deleted")];
     let told: Vec<String> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
-    if told.is_empty() { String::new() } else { format!(" (of these {})", told.join("; ")) }
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
 }
 
 /// How long it took; the time of work apart where there were pauses.

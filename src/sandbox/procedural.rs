@@ -166,6 +166,7 @@ mod tests {
                 "size_bytes"
             ]
         );
+        assert!(told[0].contains("3 to 63 lower-case letters"), "{told:?}");
         let many =
             Procedural { bucket: "big".into(), keys: 1 << 30, versions_per_key: 5, ..Procedural::default() };
         assert_eq!(many.problems().len(), 1, "{:?}", many.problems());

@@ -101,7 +101,9 @@ fn the_age_of_a_plan_is_told_to_the_second() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(told(12, 5).starts_with("the plan is 12 seconds old, more than --max-plan-age allows (5 seconds): "));
+    assert!(
+        told(12, 5).starts_with("the plan is 12 seconds old, more than --max-plan-age allows (5 seconds): ")
+    );
     assert!(told(3_601, 3_600).contains("60 minutes and 1 seconds old"));
 }
 
