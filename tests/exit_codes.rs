@@ -386,8 +386,9 @@ fn a_second_signal_ends_the_run_at_once() {
     let cut = status["in_flight"].as_u64().unwrap();
     assert!(cut > 0, "{status}");
     let reason = status["reason"].as_str().unwrap();
-    let words = format!("SIGINT: stopped; what became of {cut} versions in flight is not known: ");
-    assert!(reason.starts_with(&words) && reason.ends_with("the next run sends them again"), "{status}");
+    let words =
+        format!("SIGINT: stopped; requests were cut off: for {cut} versions in flight no answer is known, ");
+    assert!(reason.starts_with(&words) && reason.ends_with("and the next run sends them again"), "{status}");
     let ended = ended.says(&[reason]);
     assert!(!ended.stderr.contains("after settling"), "{}", ended.stderr);
     let text = world.call(&["status", JOB]).expect(0).stdout;

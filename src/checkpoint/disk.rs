@@ -237,7 +237,7 @@ pub(super) mod tests {
         let begin =
             "no space left for s/ballast: it takes 4194304 bytes, and 1000 are free. It is the ballast, room";
         assert!(text.starts_with(begin), "{text}");
-        assert!(told(io::ErrorKind::QuotaExceeded, None).contains("takes 4194304 bytes. It is"), "{text}");
+        assert!(told(io::ErrorKind::QuotaExceeded, None).contains("takes 4 MiB. It is"), "{text}");
         assert!(
             told(io::ErrorKind::PermissionDenied, Some(1000)).starts_with("laying the ballast s/ballast: ")
         );

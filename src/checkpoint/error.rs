@@ -51,10 +51,11 @@ pub enum CheckpointError {
     },
     /// There is no room for the ballast of a run.
     #[error(
-        "no space left for {}: it takes {needed_bytes} bytes{}. It is the ballast, room that is kept while a run \
+        "no space left for {}: it takes {} MiB{}. It is the ballast, room that is kept while a run \
          works, so that what is in flight can be recorded when the disk fills up: free some space and run again",
         path.display(),
-        free_bytes.map_or_else(String::new, |bytes| format!(", and {bytes} are free"))
+        needed_bytes.div_ceil(1 << 20),
+        free_bytes.map_or_else(String::new, |bytes| format!(", and {} MiB are free", bytes >> 20))
     )]
     NoBallast {
         /// The ballast's file.

@@ -49,8 +49,8 @@ impl Ending {
         let words = self.message();
         let words = words.strip_suffix(SETTLED).unwrap_or(&words);
         let words = format!(
-            "{words}; what became of {versions} versions in flight is not known: their requests were cut off, and \
-             the next run sends them again"
+            "{words}; requests were cut off: for {versions} versions in flight no answer is known, and the next run \
+             sends them again"
         );
         self.saying(words)
     }
@@ -140,8 +140,8 @@ mod tests {
         let signal = Ending::by_signal("SIGTERM");
         assert_eq!(signal.message(), "SIGTERM: stopped after settling what was in flight");
         assert_eq!(signal.clone().with_unanswered(0), signal);
-        let words = "; what became of 8514 versions in flight is not known: their requests were cut off, and the \
-                     next run sends them again";
+        let words = "; requests were cut off: for 8514 versions in flight no answer is known, and the next run \
+                     sends them again";
         let cut = Ending::Interrupted(format!("SIGTERM: stopped{words}"));
         assert_eq!(signal.with_unanswered(8514), cut);
         let budget = Ending::Budget("budget.deadline is reached".into()).with_unanswered(8514);

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{Directive, FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -108,8 +108,9 @@ pub fn init(level: &str, format: LogFormat, color: bool) -> Result<Tracing, Stri
             layer.with_target(false).with_filter(filter.and(events)).boxed()
         }
         LogFormat::Json => {
-            let failures = filter_fn(|of: &Metadata<'_>| of.is_event() && of.target() == LAST_WORDS)
-                .with_max_level_hint(LevelFilter::ERROR);
+            let is_failure =
+                |of: &Metadata<'_>| of.is_event() && *of.level() == Level::ERROR && of.target() == LAST_WORDS;
+            let failures = filter_fn(is_failure).with_max_level_hint(LevelFilter::ERROR);
             JsonLines::new(io::stderr).with_filter(filter.or(failures)).boxed()
         }
     };
