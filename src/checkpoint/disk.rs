@@ -233,9 +233,9 @@ pub(super) mod tests {
         let told = |kind: io::ErrorKind, free_bytes| {
             no_ballast("s/ballast".into(), 4 << 20, free_bytes, io::Error::from(kind)).to_string()
         };
-        let text = told(io::ErrorKind::StorageFull, Some(1000));
+        let text = told(io::ErrorKind::StorageFull, Some((3 << 20) + 5));
         let begin =
-            "no space left for s/ballast: it takes 4194304 bytes, and 1000 are free. It is the ballast, room";
+            "no space left for s/ballast: it takes 4 MiB, and 3 MiB are free. It is the ballast, room";
         assert!(text.starts_with(begin), "{text}");
         assert!(told(io::ErrorKind::QuotaExceeded, None).contains("takes 4 MiB. It is"), "{text}");
         assert!(

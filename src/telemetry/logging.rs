@@ -14,7 +14,7 @@ use super::events::Part;
 use super::json_lines::JsonLines;
 
 /// The target of a command's last words. Those of a failure are logged whatever the log's level is.
-pub const LAST_WORDS: &str = "s3sweep::cli";
+pub const LAST_WORDS: &str = "s3sweep::end";
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
