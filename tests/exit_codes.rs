@@ -221,9 +221,9 @@ fn a_damaged_foreign_or_newer_checkpoint_is_65_and_stays_as_it_is() {
     };
     for (bytes, words) in [
         (newer(whole.clone()), &["schema 99"][..]),
-        (foreign(whole.clone()), &["not a checkpoint"]),
-        (scribbled(whole.clone()), &["checkpoint"]),
-        (whole[..whole.len() / 2].to_vec(), &["checkpoint"]),
+        (foreign(whole.clone()), &["not a checkpoint", "run JOB --restart` begins anew"]),
+        (scribbled(whole.clone()), &["checkpoint", "--restart"]),
+        (whole[..whole.len() / 2].to_vec(), &["checkpoint", "--restart"]),
         (b"not a database at all, though long enough to be looked at".repeat(20), &["checkpoint"]),
         (Vec::new(), &["checkpoint"]),
     ] {
@@ -235,6 +235,31 @@ fn a_damaged_foreign_or_newer_checkpoint_is_65_and_stays_as_it_is() {
     fs::write(&path, &whole).unwrap();
     world.run(&job).expect(0);
     assert_eq!(world.count(), 0);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_checkpoint_restart_begins_anew() {
+    let damages: [fn(&World); 4] = [
+        |world| fs::write(world.files().checkpoint, b"no database").unwrap(),
+        |world| {
+            let path = world.files().checkpoint;
+            let whole = fs::read(&path).unwrap();
+            fs::write(path, &whole[..whole.len() / 2]).unwrap();
+        },
+        |world| fs::write(world.state_dir().path().join("current"), "../nothing of ours\n").unwrap(),
+        |world| fs::write(world.files().audit, b"").unwrap(),
+    ];
+    for (at, damage) in damages.into_iter().enumerate() {
+        let world = World::new(plain(150, 3));
+        let job = world.job(&format!("{SLOWLY}{EVERYTHING}"));
+        interrupted(&world, &job);
+        damage(&world);
+        world.run(&job).expect(65).says(&["`s3sweep run JOB --restart` begins anew"]);
+        let job = world.job(EVERYTHING);
+        world.call(&["run", job.to_str().unwrap(), "--yes", "--restart"]).expect(0);
+        assert_eq!(world.count(), 0, "damage {at}");
+        assert_eq!(world.status()["state"], "done", "damage {at}");
+    }
 }
 
 #[test]
@@ -329,7 +354,8 @@ fn a_signal_is_75_and_the_next_run_finishes() {
         let mut running = world.start_run(&job);
         wait_until("the first deletion", || deletions(&world) > 0 || running.has_ended());
         running.signal(signal);
-        running.wait().expect(75).says(&[signal, "run the same command again"]);
+        let settled = format!("SIG{signal}: stopped after settling what was in flight");
+        running.wait().expect(75).says(&[&settled, "run the same command again"]);
         let status = world.status();
         check_identity(&status);
         // What was in flight was settled: the books agree with the bucket.
@@ -356,6 +382,17 @@ fn a_second_signal_ends_the_run_at_once() {
     running.signal("TERM");
     let ended = running.wait().expect(75).says(&["SIGTERM again"]);
     assert!(ended.took.as_secs() < 8, "{:?}", ended.took);
+    let status = world.status();
+    let cut = status["in_flight"].as_u64().unwrap();
+    assert!(cut > 0, "{status}");
+    let reason = status["reason"].as_str().unwrap();
+    let words =
+        format!("SIGINT: stopped; requests were cut off: for {cut} versions in flight no answer is known, ");
+    assert!(reason.starts_with(&words) && reason.ends_with("and the next run sends them again"), "{status}");
+    let ended = ended.says(&[reason]);
+    assert!(!ended.stderr.contains("after settling"), "{}", ended.stderr);
+    let text = world.call(&["status", JOB]).expect(0).stdout;
+    assert!(text.contains(&format!(" ({cut} in flight)\n")), "{text}");
     world.sandbox.set_faults(Faults::default());
     world.run(&job).expect(0);
     assert_eq!(world.count(), 0);

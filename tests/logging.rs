@@ -89,5 +89,34 @@ fn the_last_words_of_a_command_are_a_line_like_any_other() {
     let lines = lines(&ended);
     let last = lines.last().unwrap();
     assert!(last["message"].as_str().unwrap().contains("NoSuchBucket"), "{last:?}");
-    assert!(last["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{last:?}");
+    assert_eq!(last["timestamp"].as_str().unwrap().len(), "2026-01-01T03:00:07.123456Z".len(), "{last:?}");
+    assert_eq!((&last["level"], &last["job"]), (&"ERROR".into(), &JOB.into()), "{last:?}");
+    assert_eq!((&last["ending"], &last["exit_code"]), (&"refused".into(), &2.into()), "{last:?}");
+    assert!(!last.contains_key("run_id"), "there was no run: {last:?}");
+}
+
+#[test]
+fn the_end_of_a_command_is_one_line_with_its_run() {
+    let world = World::new(mixed(30));
+    let ends = |ended: &Ended| -> Vec<Map<String, Value>> {
+        lines(ended).into_iter().filter(|line| line.contains_key("exit_code")).collect()
+    };
+    let job = world.job(&format!("budget: {{ max_versions: 20 }}\n{RULES}"));
+    let args = |level| ["run", job.to_str().unwrap(), "--yes", "--log-format", "json", "--log-level", level];
+    let ended = world.call(&args("off")).expect(78);
+    assert_eq!(ended.stderr.lines().count(), 1, "a failure is said at each level: {}", ended.stderr);
+    let last = &lines(&ended)[0];
+    assert_eq!((&last["ending"], &last["exit_code"]), (&"budget".into(), &78.into()), "{last:?}");
+    assert_eq!(last["run_id"], world.files().run_id.as_str(), "{last:?}");
+    assert_eq!(last["hint"], "run the same command again to go on", "{last:?}");
+
+    world.job(RULES);
+    let ended = world.call(&args("info")).expect(0);
+    let [last] = &*ends(&ended) else { panic!("one line: {}", ended.stderr) };
+    assert_eq!((&last["ending"], &last["exit_code"]), (&"done".into(), &0.into()), "{last:?}");
+    assert_eq!((&last["level"], &last["job"]), (&"INFO".into(), &JOB.into()), "{last:?}");
+    assert_eq!(last["run_id"], world.files().run_id.as_str(), "{last:?}");
+    assert_eq!(world.call(&args("warn")).expect(0).stderr, "", "a success has its level");
+    let text = world.call(&["run", job.to_str().unwrap(), "--yes"]).expect(0).stderr;
+    assert!(!text.contains("everything that was planned"), "a person sees the result: {text}");
 }

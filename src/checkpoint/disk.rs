@@ -85,7 +85,7 @@ impl DiskGuard {
     /// One that an earlier process left is taken over.
     ///
     /// # Errors
-    /// `DiskFull` where there is no room for it, `Io`.
+    /// `NoBallast` where there is no room for it, `Io`.
     pub fn lay(directory: &Path) -> Result<Self, CheckpointError> {
         let failed = |error| CheckpointError::io("asking for the free space of", directory, error);
         let disk = statvfs(directory).map_err(|error| failed(error.into()))?;
@@ -103,7 +103,7 @@ impl DiskGuard {
         if let Err(error) = allocate(&path, bytes) {
             // Half a ballast would only be in the way.
             let _ = fs::remove_file(&path);
-            return Err(CheckpointError::io("laying the ballast", &path, error));
+            return Err(no_ballast(path, bytes, free_bytes(), error));
         }
         Ok(Self { path, bytes, free_bytes, room: watch::Sender::new(Room::Enough) })
     }
@@ -139,6 +139,14 @@ impl DiskGuard {
 impl Drop for DiskGuard {
     fn drop(&mut self) {
         self.give_way();
+    }
+}
+
+/// Why the ballast could not be laid.
+fn no_ballast(path: PathBuf, needed_bytes: u64, free_bytes: Option<u64>, why: io::Error) -> CheckpointError {
+    match CheckpointError::io("laying the ballast", &path, why) {
+        CheckpointError::DiskFull { .. } => CheckpointError::NoBallast { path, needed_bytes, free_bytes },
+        other => other,
     }
 }
 
@@ -218,6 +226,21 @@ pub(super) mod tests {
             guard.look();
             assert_eq!((*room.borrow(), folder.path().join("ballast").exists()), (expected, is_there));
         }
+    }
+
+    #[test]
+    fn who_has_no_room_for_the_ballast_hears_what_it_is_and_what_it_takes() {
+        let told = |kind: io::ErrorKind, free_bytes| {
+            no_ballast("s/ballast".into(), 4 << 20, free_bytes, io::Error::from(kind)).to_string()
+        };
+        let text = told(io::ErrorKind::StorageFull, Some((3 << 20) + 5));
+        let begin =
+            "no space left for s/ballast: it takes 4 MiB, and 3 MiB are free. It is the ballast, room";
+        assert!(text.starts_with(begin), "{text}");
+        assert!(told(io::ErrorKind::QuotaExceeded, None).contains("takes 4 MiB. It is"), "{text}");
+        assert!(
+            told(io::ErrorKind::PermissionDenied, Some(1000)).starts_with("laying the ballast s/ballast: ")
+        );
     }
 
     #[test]

@@ -49,6 +49,22 @@ pub enum CheckpointError {
         /// The file that could not grow.
         path: PathBuf,
     },
+    /// There is no room for the ballast of a run.
+    #[error(
+        "no space left for {}: it takes {} MiB{}. It is the ballast, room that is kept while a run \
+         works, so that what is in flight can be recorded when the disk fills up: free some space and run again",
+        path.display(),
+        needed_bytes.div_ceil(1 << 20),
+        free_bytes.map_or_else(String::new, |bytes| format!(", and {} MiB are free", bytes >> 20))
+    )]
+    NoBallast {
+        /// The ballast's file.
+        path: PathBuf,
+        /// Its size.
+        needed_bytes: u64,
+        /// What is free, where that can be told.
+        free_bytes: Option<u64>,
+    },
     /// A file or directory could not be read or written.
     #[error("{doing} {}: {source}", path.display())]
     Io {

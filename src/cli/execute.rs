@@ -19,17 +19,17 @@ use super::check::transfer_rules;
 use super::client::{StandIn, connect, destinations, load, lock_client, state_root};
 use super::notices::Notices;
 use super::progress::Progress;
-use super::{confirm, listener, now, print, print_json, signals};
+use super::{About, confirm, listener, now, print, print_json, signals};
 
 /// How long the end waits for those who look at the live page to be told of it.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn plan(common: &Common, plan: Plan) -> Result<Ending, Ending> {
+pub(super) async fn plan(common: &Common, plan: Plan, about: &mut About) -> Result<Ending, Ending> {
     let job = load(&plan.job)?;
-    execute(common, job, engine::Command::Plan { restart: plan.restart }).await
+    execute(common, job, about, engine::Command::Plan { restart: plan.restart }).await
 }
 
-pub(super) async fn apply(common: &Common, apply: Apply) -> Result<Ending, Ending> {
+pub(super) async fn apply(common: &Common, apply: Apply, about: &mut About) -> Result<Ending, Ending> {
     let job = load(&apply.job)?;
     if job.bucket.endpoint == Endpoint::Sandbox {
         return Err(Ending::Usage(
@@ -38,20 +38,26 @@ pub(super) async fn apply(common: &Common, apply: Apply) -> Result<Ending, Endin
                 .into(),
         ));
     }
-    execute(common, job, engine::Command::Apply { max_plan_age: apply.max_plan_age }).await
+    execute(common, job, about, engine::Command::Apply { max_plan_age: apply.max_plan_age }).await
 }
 
-pub(super) async fn run(common: &Common, run: Run) -> Result<Ending, Ending> {
+pub(super) async fn run(common: &Common, run: Run, about: &mut About) -> Result<Ending, Ending> {
     let job = load(&run.job)?;
-    execute(common, job, engine::Command::Run { restart: run.restart }).await
+    execute(common, job, about, engine::Command::Run { restart: run.restart }).await
 }
 
 /// Carries a command out, and tells of its end whoever the job says, also where it ended before it began.
-async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<Ending, Ending> {
+async fn execute(
+    common: &Common,
+    job: Job,
+    about: &mut About,
+    command: engine::Command,
+) -> Result<Ending, Ending> {
+    let planning = matches!(command, engine::Command::Plan { .. });
+    *about = About { job: Some(job.name.clone()), run_id: None, is_plan: planning };
     for warning in &job.warnings {
         tracing::warn!("{warning}");
     }
-    let planning = matches!(command, engine::Command::Plan { .. });
     let state_dir = state_root(common)?.join(&job.name);
     let metrics = Arc::new(
         Metrics::new(&job.name, &rule_labels(&job), now())
@@ -68,6 +74,7 @@ async fn execute(common: &Common, job: Job, command: engine::Command) -> Result<
     let notices = Notices::open(&job, &command, &state_dir, Arc::clone(&metrics));
     let mut told = Told::default();
     let ended = work(common, job, command, (&state_dir, &metrics, &board), &mut told).await;
+    about.run_id = told.run.as_ref().map(|files| files.run_id.clone());
     let (Ok(ending) | Err(ending)) = &ended;
     metrics.emit(&Event::RunEnded {
         exit_code: ending.exit_code(),

@@ -23,7 +23,7 @@ use clap::Parser as _;
 
 use crate::engine::Ending;
 use crate::model::Timestamp;
-use crate::telemetry::{LogFormat, init_logging};
+use crate::telemetry::{LAST_WORDS, LogFormat, init_logging};
 
 use args::{Arguments, Command, LogStyle};
 
@@ -41,67 +41,99 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let style = arguments.common.log_format;
-    let ending = run(arguments).unwrap_or_else(|ending| ending);
-    say(style, &ending.message());
-    let hint = match ending {
-        Ending::Interrupted(_) | Ending::Budget(_) => "run the same command again to go on",
-        Ending::Failures(_) => {
-            "`s3sweep report` counts the causes and names the versions: remove the cause, or raise \
-             budget.stop_on_failures, and run the same command again to go on"
-        }
-        _ => "",
-    };
-    say(style, hint);
-    ExitCode::from(ending.exit_code())
+    ExitCode::from(run(arguments).exit_code())
 }
 
-/// The last words of a command, in the form of its log: whatever the log's level, they are said.
-fn say(style: LogStyle, words: &str) {
-    if words.is_empty() {
+/// What the last words of a command on a job tell beside its end.
+#[derive(Default)]
+struct About {
+    /// The job, as soon as it is known, where the command does its work.
+    job: Option<String>,
+    /// The run, once there was one.
+    run_id: Option<String>,
+    is_plan: bool,
+}
+
+/// What may be done about an end.
+const fn hint(ending: &Ending) -> Option<&'static str> {
+    match ending {
+        Ending::Interrupted(_) | Ending::Budget(_) => Some("run the same command again to go on"),
+        Ending::Failures(_) => Some(
+            "`s3sweep report` counts the causes and names the versions: remove the cause, or raise \
+             budget.stop_on_failures, and run the same command again to go on",
+        ),
+        _ => None,
+    }
+}
+
+/// The last words of a command, in the form of its log. Those of a failure are said whatever the log's level; of a
+/// success a person sees the result.
+fn say(style: LogStyle, ending: &Ending, about: &About) {
+    let (words, hint) = (ending.message(), hint(ending));
+    if style == LogStyle::Text {
+        for line in [words.as_str(), hint.unwrap_or_default()].into_iter().filter(|line| !line.is_empty()) {
+            let _printed = writeln!(io::stderr(), "s3sweep: {line}");
+        }
         return;
     }
-    let _printed = match style {
-        LogStyle::Text => writeln!(io::stderr(), "s3sweep: {words}"),
-        LogStyle::Json => {
-            let line = serde_json::json!({
-                "timestamp": now().to_string(), "level": "ERROR", "target": "s3sweep::cli", "message": words
-            });
-            writeln!(io::stderr(), "{line}")
-        }
-    };
+    let (job, run_id) = (about.job.as_deref(), about.run_id.as_deref());
+    let (exit_code, ending) = (ending.exit_code(), ending.word());
+    if exit_code != 0 {
+        tracing::error!(target: LAST_WORDS, job, run_id, ending, exit_code, hint, "{words}");
+    } else if job.is_some() {
+        let words = success(about.is_plan);
+        tracing::info!(target: LAST_WORDS, job, run_id, ending, exit_code, "{words}");
+    }
 }
 
-fn run(arguments: Arguments) -> Result<Ending, Ending> {
-    let format = match arguments.common.log_format {
+/// What a command on a job says of its success.
+const fn success(is_plan: bool) -> &'static str {
+    if is_plan { "the plan is complete" } else { "everything that was planned is done" }
+}
+
+fn run(arguments: Arguments) -> Ending {
+    let style = arguments.common.log_format;
+    let format = match style {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .map_err(|error| Ending::LocalIo(format!("cannot start: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let ending = Ending::LocalIo(format!("cannot start: {error}"));
+            // There is no log yet.
+            say(LogStyle::Text, &ending, &About::default());
+            return ending;
+        }
+    };
     let tracing = {
         let _inside = runtime.enter();
-        let is_terminal = io::stderr().is_terminal();
-        init_logging(&arguments.common.log_level, format, is_terminal).map_err(Ending::Usage)?
+        init_logging(&arguments.common.log_level, format, io::stderr().is_terminal())
     };
-    let ending = runtime.block_on(dispatch(arguments));
-    tracing.flush();
+    let mut about = About::default();
+    let ending = match &tracing {
+        Ok(_) => runtime.block_on(dispatch(arguments, &mut about)).unwrap_or_else(|ending| ending),
+        Err(words) => Ending::Usage(words.clone()),
+    };
+    // Without a log, plain text: as with all bad arguments.
+    say(if tracing.is_ok() { style } else { LogStyle::Text }, &ending, &about);
+    if let Ok(tracing) = tracing {
+        tracing.flush();
+    }
     // A question on the terminal that nobody answered must not keep the process.
     runtime.shutdown_background();
     ending
 }
 
-async fn dispatch(arguments: Arguments) -> Result<Ending, Ending> {
+async fn dispatch(arguments: Arguments, about: &mut About) -> Result<Ending, Ending> {
     let common = arguments.common;
     match arguments.command {
         Command::Check(check) => check::check(&common, &check).await,
-        Command::Plan(plan) => execute::plan(&common, plan).await,
-        Command::Apply(apply) => execute::apply(&common, apply).await,
-        Command::Run(run) => execute::run(&common, run).await,
+        Command::Plan(plan) => execute::plan(&common, plan, about).await,
+        Command::Apply(apply) => execute::apply(&common, apply, about).await,
+        Command::Run(run) => execute::run(&common, run, about).await,
         Command::Status(show) => show::status(&common, &show),
         Command::Report(show) => show::report(&common, &show),
         #[cfg(feature = "sandbox")]

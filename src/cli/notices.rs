@@ -83,8 +83,7 @@ const SENTENCE_CHARS_MAX: usize = 1_000;
 fn notice_of(blank: Notice, ending: &Ending, run: Option<&RunFiles>) -> Notice {
     let sentence = match ending.message() {
         text if !text.is_empty() => text.chars().take(SENTENCE_CHARS_MAX).collect(),
-        _ if blank.command == "plan" => "the plan is complete".into(),
-        _ => "everything that was planned is done".into(),
+        _ => super::success(blank.command == "plan").into(),
     };
     let notice = Notice {
         event: event_of(ending),

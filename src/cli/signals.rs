@@ -46,12 +46,10 @@ pub(super) fn watch(stop: Arc<Stop>) -> Result<JoinHandle<()>, Ending> {
             CAME.store(true, Ordering::Release);
             if count == 0 {
                 tracing::warn!("{name}: finishing what is in flight; once more to stop at once");
-                stop.drain(Ending::Interrupted(format!("{name}: stopped after settling what was in flight")));
+                stop.drain(Ending::by_signal(name));
             } else {
                 tracing::warn!("{name} again: stopping at once");
-                stop.abort(Ending::Interrupted(format!(
-                    "{name}: stopped at once; what was in flight is sent again"
-                )));
+                stop.abort(Ending::by_signal(name));
             }
         }
     }))

@@ -24,7 +24,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 fn reason(room: Room, carries_out: bool, pending: u64, still: Duration) -> Option<&'static str> {
     match room {
         Room::Enough => None,
-        Room::Full => Some("the disk of the state directory is full: what was in flight is recorded"),
+        Room::Full => Some("the disk of the state directory is full"),
         // Nothing that is under way can make room.
         Room::Low if !carries_out || pending == 0 => {
             Some("too little is free on the disk of the state directory to plan more")

@@ -31,7 +31,30 @@ pub enum Ending {
     Failures(String),
 }
 
+/// What is said of a signal's end until it is known otherwise.
+const SETTLED: &str = " after settling what was in flight";
+
 impl Ending {
+    /// The end that a signal asks for, by the signal's name.
+    pub fn by_signal(name: &str) -> Self {
+        Self::Interrupted(format!("{name}: stopped{SETTLED}"))
+    }
+
+    /// The same end, where requests for so many versions were cut off.
+    #[must_use]
+    pub fn with_unanswered(self, versions: u64) -> Self {
+        if versions == 0 {
+            return self;
+        }
+        let words = self.message();
+        let words = words.strip_suffix(SETTLED).unwrap_or(&words);
+        let words = format!(
+            "{words}; requests were cut off: for {versions} versions in flight no answer is known, and the next run \
+             sends them again"
+        );
+        self.saying(words)
+    }
+
     /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -111,6 +134,20 @@ impl Ending {
 mod tests {
     use super::*;
     use crate::telemetry::ENDINGS;
+
+    #[test]
+    fn an_end_says_what_was_cut_off() {
+        let signal = Ending::by_signal("SIGTERM");
+        assert_eq!(signal.message(), "SIGTERM: stopped after settling what was in flight");
+        assert_eq!(signal.clone().with_unanswered(0), signal);
+        let words = "; requests were cut off: for 8514 versions in flight no answer is known, and the next run \
+                     sends them again";
+        let cut = Ending::Interrupted(format!("SIGTERM: stopped{words}"));
+        assert_eq!(signal.with_unanswered(8514), cut);
+        let budget = Ending::Budget("budget.deadline is reached".into()).with_unanswered(8514);
+        assert_eq!(budget, Ending::Budget(format!("budget.deadline is reached{words}")));
+        assert_eq!(Ending::Declined.with_unanswered(8514), Ending::Declined);
+    }
 
     #[test]
     fn the_metrics_know_every_word() {

@@ -10,9 +10,11 @@ use super::Ending;
 pub fn ending_of_checkpoint(error: &CheckpointError) -> Ending {
     let text = error.to_string();
     match error {
-        CheckpointError::Corrupt { .. } | CheckpointError::Foreign { .. } | CheckpointError::Newer { .. } => {
-            Ending::Checkpoint(text)
-        }
+        CheckpointError::Corrupt { .. } | CheckpointError::Foreign { .. } => Ending::Checkpoint(format!(
+            "{text}. `s3sweep run JOB --restart` begins anew beside it: the plan and the figures of that run are \
+             lost, nothing in a bucket is"
+        )),
+        CheckpointError::Newer { .. } => Ending::Checkpoint(text),
         CheckpointError::Bug { .. } => Ending::Bug(text),
         _ => Ending::LocalIo(text),
     }

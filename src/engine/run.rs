@@ -265,7 +265,10 @@ async fn supervise(ctx: &Arc<Context>, parts: Parts) -> Ending {
         Ok(totals) => totals,
         Err(error) => return ctx.stop.ending().unwrap_or_else(|| ending_of_checkpoint(&error)),
     };
-    let ending = ctx.stop.ending().unwrap_or_else(|| natural_end(&totals, execute));
+    let ending = match ctx.stop.ending() {
+        Some(ending) => ending.with_unanswered(totals.in_flight.versions),
+        None => natural_end(&totals, execute),
+    };
     if matches!(ending, Ending::Budget(_))
         && let Err(error) = ctx.checkpoint.put_note(WINDOW_NOTE, String::new()).await
     {

@@ -431,7 +431,11 @@ async fn take_up(
 ) -> Result<(Checkpoint, RunFiles), Ending> {
     let refused = |error: CheckpointError| ending_of_checkpoint(&error);
     let restart = matches!(command, Command::Plan { restart: true } | Command::Run { restart: true });
-    let current = dir.current().map_err(refused)?;
+    let current = match dir.current() {
+        // It names no run: there is nothing to give up.
+        Err(CheckpointError::Corrupt { .. }) if restart => None,
+        current => current.map_err(refused)?,
+    };
     let known = match &current {
         Some(files) => match standing(files) {
             Ok(standing) => Some(standing),
@@ -466,7 +470,12 @@ async fn take_up(
             if let (Some(reason), Some(standing), Some(files)) = (reason, &known, &former)
                 && !standing.state.is_ended()
             {
-                abandon(files, standing.state, reason, facts.now).await.map_err(refused)?;
+                match abandon(files, standing.state, reason, facts.now).await {
+                    Err(error @ CheckpointError::Corrupt { .. }) if restart => {
+                        tracing::warn!(run = %files.run_id, "its checkpoint stays as it is: {error}");
+                    }
+                    abandoned => abandoned.map_err(refused)?,
+                }
             }
             begin(dir, job, caller, facts, command)
         }

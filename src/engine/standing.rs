@@ -89,9 +89,9 @@ fn apply(open: &Standing, max_plan_age: Duration, now: Timestamp) -> Choice {
     let age = now.since(open.header.began).unwrap_or_default();
     if open.state == RunState::Planned && age > max_plan_age {
         return Choice::Refuse(Ending::Usage(format!(
-            "the plan is {} minutes old, more than --max-plan-age allows ({} minutes): run `s3sweep plan` again",
-            age.as_secs() / 60,
-            max_plan_age.as_secs() / 60
+            "the plan is {} old, more than --max-plan-age allows ({}): run `s3sweep plan` again",
+            shown_age(age),
+            shown_age(max_plan_age)
         )));
     }
     let rested = now.since(open.updated).unwrap_or_default();
@@ -103,6 +103,15 @@ fn apply(open: &Standing, max_plan_age: Duration, now: Timestamp) -> Choice {
         )));
     }
     Choice::GoOn
+}
+
+/// An age in whole units, small enough to tell it from another.
+fn shown_age(age: Duration) -> String {
+    const MINUTE_SECS: u64 = 60;
+    match age.as_secs() {
+        secs if secs < 10 * MINUTE_SECS => format!("{secs} seconds"),
+        secs => format!("{} minutes and {} seconds", secs / MINUTE_SECS, secs % MINUTE_SECS),
+    }
 }
 
 fn changed(open: &Standing, semantic_json: &str) -> Ending {

@@ -1,5 +1,6 @@
 //! `metrics`: where figures are shown.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Field, Reader};
@@ -25,7 +26,22 @@ impl Reader<'_> {
         });
         let live = self.live(&section, listen);
         let pushgateway = section.get("pushgateway").and_then(|field| self.pushgateway(&field));
-        Some(Metrics { listen, textfile: self.opt_path(&section, "textfile"), pushgateway, live })
+        let textfile = section.get("textfile").and_then(|field| self.textfile(&field));
+        Some(Metrics { listen, textfile, pushgateway, live })
+    }
+
+    /// The name of a file; warned of where node_exporter will not find it or it depends on who starts the program.
+    fn textfile(&mut self, field: &Field<'_>) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(field, "the name of a file")?);
+        if path.extension().is_none_or(|extension| extension != "prom") {
+            let what = format!("{} does not end in .prom: node_exporter passes over such files", field.path);
+            self.warning(field.node.at, what, Some("give it a name such as nightly.prom".into()));
+        }
+        if path.is_relative() {
+            let what = format!("{} is relative: it lies wherever the program is started", field.path);
+            self.warning(field.node.at, what, Some("give it with its whole path".into()));
+        }
+        Some(path)
     }
 
     /// A URL, or a mapping with everything.

@@ -125,7 +125,8 @@ impl Reader<'_> {
     /// Names of buckets, of access points (also as ARN) and of tenants' buckets differ from server
     /// to server: refused is only what no server has.
     pub(super) fn bucket_name(&mut self, field: &Field<'_>) -> Option<String> {
-        const EXPECTED: &str = "a bucket name, an access point ARN or an access point alias";
+        const EXPECTED: &str =
+            "a bucket name of 3 to 63 characters, an access point ARN or an access point alias";
         let text = self.text(field, EXPECTED)?;
         let fits = (3..=255).contains(&text.len())
             && !text.contains("//")

@@ -156,7 +156,7 @@ metrics: { listen: localhost, pushgateway: "ftp://x" }
         r#"job.yaml:1:1: name is missing; expected a name for the job
 job.yaml:1:10: version cannot be "2"; expected a whole number, 1 to 1, without separators
 job.yaml:2:1: unknown key "nane"; expected one of version, name, bucket, scope, rules, limits, budget, retry, report, metrics, lock, notify, sandbox, allow_promotion, null_versions, confirm; did you mean "name"?
-job.yaml:4:9: bucket.name cannot be "s3://logs"; expected a bucket name, an access point ARN or an access point alias; leave s3:// out
+job.yaml:4:9: bucket.name cannot be "s3://logs"; expected a bucket name of 3 to 63 characters, an access point ARN or an access point alias; leave s3:// out
 job.yaml:5:13: bucket.endpoint is not encrypted: keys and signatures could be read and changed; use https://, or say bucket.allow_http: true
 job.yaml:6:19: bucket.expected_owner cannot be "1234"; expected an account id of 12 digits
 job.yaml:7:3: unknown key "addresing" in bucket; expected one of name, region, endpoint, addressing, profile, expected_owner, request_payer, allow_http, ca_bundle, checksum; did you mean "addressing"?
@@ -273,6 +273,30 @@ fn credentials_are_refused_wherever_they_stand_and_not_repeated() {
         MINIMAL.replace("name: my-bucket", "name: my-bucket, endpoint: \"https://u:hunter2@x.example\"");
     assert!(
         problems(&url).contains("credentials do not belong in a URL") && !problems(&url).contains("hunter2")
+    );
+}
+
+#[test]
+fn a_textfile_that_nobody_reads_is_warned_of() {
+    let warned = |path: &str| {
+        let job = good(&format!("{MINIMAL}metrics: {{ textfile: {path} }}\n"));
+        assert_eq!(job.metrics.textfile, Some(path.into()));
+        job.warnings.iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    assert_eq!(warned("/var/lib/node_exporter/n.prom"), [""; 0]);
+    let [suffix] = &*warned("/var/lib/node_exporter/n.txt") else { panic!("one warning") };
+    assert!(suffix.contains("metrics.textfile does not end in .prom: node_exporter"), "{suffix}");
+    let [relative] = &*warned("n.prom") else { panic!("one warning") };
+    assert!(relative.contains("metrics.textfile is relative"), "{relative}");
+    assert_eq!(warned("prom").len(), 2);
+}
+
+#[test]
+fn a_name_that_is_too_short_for_a_bucket_hears_how_long_one_is() {
+    let told = problems(&MINIMAL.replace("name: my-bucket", "name: b2"));
+    assert!(
+        told.contains("bucket.name cannot be \"b2\"; expected a bucket name of 3 to 63 characters"),
+        "{told}"
     );
 }
 

@@ -41,7 +41,7 @@ fn delete_markers_have_no_place_in_a_key_by_version() {
 
 #[test]
 fn a_history_of_the_current_version_is_for_rules_of_current_versions() {
-    let action = "{ copy: { bucket: archive, history: current } }";
+    let action = "{ copy: { bucket: archive, history: current, if_exists: fail } }";
     assert_eq!(good(&job("prefix: a", action)).rules[0].conditions.state, [State::Current]);
     assert_eq!(good(&job("state: current", action)).rules[0].conditions.state, [State::Current]);
     assert_eq!(good(&job("state: [current]", action)).warnings, []);
@@ -116,6 +116,25 @@ fn a_template_that_puts_the_prefix_back_is_in_place_too() {
 }
 
 #[test]
+fn a_copy_that_stops_a_second_run_is_warned_of() {
+    let warned = |action: &str| {
+        let job = good(&(job("state: current, older_than: 1d", action) + "allow_promotion: true\n"));
+        job.warnings.iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    let told = warned("{ copy: { bucket: archive } }");
+    assert_eq!(told.len(), 1, "{told:?}");
+    for words in ["a second run", "DestinationExists", "ends with 1; say if_exists: skip_same"] {
+        assert!(told[0].contains(words), "{told:?}");
+    }
+    assert_eq!(warned("{ copy: { prefix: old/, bucket: archive } }").len(), 1);
+    for given in ["fail", "skip_same", "append"] {
+        assert_eq!(warned(&format!("{{ copy: {{ bucket: archive, if_exists: {given} }} }}")), [""; 0]);
+    }
+    assert_eq!(warned("{ move: { bucket: archive } }"), [""; 0], "what moved is gone");
+    assert_eq!(warned("{ copy: { storage_class: GLACIER_IR } }"), [""; 0], "in place it is written on top");
+}
+
+#[test]
 fn moves_in_place_say_what_becomes_of_keys_with_older_versions() {
     let text = job("state: current, storage_class: STANDARD", "{ move: { storage_class: GLACIER_IR } }");
     let warned: Vec<String> = good(&text).warnings.iter().map(ToString::to_string).collect();
@@ -157,7 +176,7 @@ fn a_copy_in_place_that_finds_what_it_made_is_warned_of() {
         ("state: current, storage_class: STANDARD", cold),
         ("state: current, older_than: 30d", cold),
         ("state: current, created_before: 2024-05-01", "{ copy: { encryption: AES256 } }"),
-        ("state: current", "{ copy: { bucket: elsewhere, storage_class: GLACIER_IR } }"),
+        ("state: current", "{ copy: { bucket: elsewhere, if_exists: fail, storage_class: GLACIER_IR } }"),
     ] {
         assert_eq!(warned(conditions, action), [""; 0], "{conditions} {action}");
     }
@@ -177,13 +196,13 @@ fn a_rule_above_can_leave_out_what_a_copy_in_place_made() {
 fn slips_in_storage_classes_are_warned_of_where_they_stand() {
     let warned = |text: &str| good(text).warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
     let text =
-        job("storage_class: [STANDRAD, GLACIER]", "{ copy: { bucket: archive, storage_class: GLACIERIR } }");
+        job("storage_class: [STANDRAD, GLACIER]", "{ move: { bucket: archive, storage_class: GLACIERIR } }");
     assert_eq!(
         warned(&text),
         [
             "job.yaml:4:45: rules[0].match.storage_class[0]: \"STANDRAD\" is no storage class of AWS; did you \
              mean \"STANDARD\"?",
-            "job.yaml:4:117: rules[0].action.copy.storage_class: \"GLACIERIR\" is no storage class of AWS; did \
+            "job.yaml:4:117: rules[0].action.move.storage_class: \"GLACIERIR\" is no storage class of AWS; did \
              you mean \"GLACIER_IR\"?",
         ]
     );
@@ -195,7 +214,7 @@ fn slips_in_storage_classes_are_warned_of_where_they_stand() {
     assert_eq!((on_ceph("COLD"), on_ceph("STANDAR")), (0, 1));
     assert_eq!(warned(&job("storage_class: COLD", "delete")).len(), 1, "AWS has no such class");
     // What a copy is given is judged by where it goes.
-    let away = "{ copy: { endpoint: 'https://ceph.example', storage_class: COLD } }";
+    let away = "{ move: { endpoint: 'https://ceph.example', storage_class: COLD } }";
     assert_eq!(warned(&job("state: any", away)), [""; 0]);
 }
 
@@ -298,10 +317,10 @@ fn problems_of_one_rule_are_told_beside_those_of_others() {
 fn rules_that_copy_hide_rules_below_them() {
     let text = job("state: noncurrent", "delete").replace(
         "rules: [",
-        "rules: [{ name: upper, match: { state: any }, action: { copy: { bucket: archive } } }, ",
+        "rules: [{ name: upper, match: { state: any }, action: { copy: { bucket: archive, if_exists: fail } } }, ",
     );
     assert_eq!(good(&text).warnings[0].what, "rule \"r\" is hidden by rule \"upper\" above it");
-    let never = job("noncurrent_for: 1d", "{ copy: { bucket: archive, history: current } }");
+    let never = job("noncurrent_for: 1d", "{ move: { bucket: archive, history: current } }");
     assert!(good(&never).warnings[0].what.starts_with("rule \"r\" can never match: "));
 }
 

@@ -10,7 +10,7 @@ use crate::rules::{Conditions, Rule, State, Verdict};
 use super::lint;
 use super::reader::{Field, Reader, quoted};
 use super::rule_section::{Around, Compiled};
-use super::spec::{Action, BucketSpec, Transfer};
+use super::spec::{Action, BucketSpec, Endpoint, Transfer};
 use super::yaml::{At, Value};
 
 /// The field of a mapping, or the mapping where it was not given.
@@ -71,7 +71,20 @@ impl Reader<'_> {
         }
         if transfer.is_in_place(own) {
             self.check_in_place(field, transfer, conditions);
-        } else if transfer.is_same_bucket(own) {
+            return;
+        }
+        // An embedded server ends with its process, so that no second run finds anything.
+        let is_lasting = transfer.to.endpoint != Endpoint::Sandbox;
+        if transfer.removes_source.is_none() && is_lasting && !is_given(field, "if_exists") {
+            let what = format!(
+                "{}: the sources stay, so a second run finds the copies of the first: their versions fail with \
+                 DestinationExists, and it ends with 1",
+                field.path
+            );
+            let hint = "say if_exists: skip_same, which takes them for copied; or if_exists: fail, where that is meant";
+            self.warning(field.node.at, what, Some(hint.into()));
+        }
+        if transfer.is_same_bucket(own) {
             self.check_reach(field, &transfer.settings, conditions, around.prefixes);
         }
     }

@@ -80,11 +80,12 @@ fn mostly(summary: &Summary, outcome: &str) -> String {
     }
 }
 
-fn copied_not_deleted(summary: &Summary) -> String {
-    match summary.copied_not_deleted {
-        0 => String::new(),
-        n => format!(" ({} copied, not yet deleted)", count(n)),
-    }
+/// What is known of the pending versions.
+fn of_the_pending(summary: &Summary) -> String {
+    let parts = [(summary.in_flight, "in flight"), (summary.copied_not_deleted, "copied, not yet deleted")];
+    let told: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
 }
 
 /// How long it took; the time of work apart where there were pauses.
@@ -112,7 +113,7 @@ pub fn summary_text(summary: &Summary) -> String {
         ("gone   ", summary.gone, String::new()),
         ("failed ", summary.failed, mostly(summary, "failed")),
         ("skipped", summary.skipped, mostly(summary, "skipped")),
-        ("pending", summary.pending, copied_not_deleted(summary)),
+        ("pending", summary.pending, of_the_pending(summary)),
     ] {
         if n > 0 || name == "failed " {
             lines.push(format!("  {name}  {}{more}", count(n)));

@@ -88,7 +88,11 @@ impl Procedural {
         };
         expect(
             super::op_bucket::is_bucket_name(&self.bucket),
-            format!("bucket: expected the name of a bucket, got {:?}", self.bucket),
+            format!(
+                "bucket: expected the name of a bucket (3 to 63 lower-case letters, digits, dots and dashes, the \
+                 first and the last a letter or digit), got {:?}",
+                self.bucket
+            ),
         );
         expect(
             (1..=KEYS_MAX).contains(&self.keys),
@@ -162,6 +166,7 @@ mod tests {
                 "size_bytes"
             ]
         );
+        assert!(told[0].contains("3 to 63 lower-case letters"), "{told:?}");
         let many =
             Procedural { bucket: "big".into(), keys: 1 << 30, versions_per_key: 5, ..Procedural::default() };
         assert_eq!(many.problems().len(), 1, "{:?}", many.problems());

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{Directive, FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -12,6 +12,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::events::Part;
 use super::json_lines::JsonLines;
+
+/// The target of a command's last words. Those of a failure are logged whatever the log's level is.
+pub const LAST_WORDS: &str = "s3sweep::end";
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +107,12 @@ pub fn init(level: &str, format: LogFormat, color: bool) -> Result<Tracing, Stri
             let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(color);
             layer.with_target(false).with_filter(filter.and(events)).boxed()
         }
-        LogFormat::Json => JsonLines::new(io::stderr).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let is_failure =
+                |of: &Metadata<'_>| of.is_event() && *of.level() == Level::ERROR && of.target() == LAST_WORDS;
+            let failures = filter_fn(is_failure).with_max_level_hint(LevelFilter::ERROR);
+            JsonLines::new(io::stderr).with_filter(filter.or(failures)).boxed()
+        }
     };
     let (layers, tracing, trouble) = with_traces(log);
     // An error here means that a subscriber is installed already, as in tests: it stays.

@@ -27,7 +27,7 @@ pub use events::{
 };
 pub use exporter::Exporter;
 pub use exposition::Format;
-pub use logging::{LogFormat, init as init_logging};
+pub use logging::{LAST_WORDS, LogFormat, init as init_logging};
 pub use metrics::{Attempt, Metrics, Progress, RuleLabel};
 pub use outputs::{OutputSettings, Outputs};
 pub use pushgateway::GatewaySettings;

@@ -13,7 +13,7 @@ use crate::model::SecretPlace;
 use super::Format;
 
 /// Characters of an answer that are told.
-const ANSWER_CHARS_MAX: usize = 200;
+const ANSWER_CHARS_MAX: usize = 100;
 const ANSWER_BYTES_MAX: usize = 4096;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
@@ -99,10 +99,20 @@ impl Pushgateway {
         if status.is_success() {
             return Ok(());
         }
-        let body = String::from_utf8_lossy(&body);
-        let body: String = body.trim().chars().filter(|c| !c.is_control()).take(ANSWER_CHARS_MAX).collect();
-        Err(format!("it answers {status} {body}").trim_end().to_owned())
+        Err(format!("it answers {status} {}", shown(&body)).trim_end().to_owned())
     }
+}
+
+/// The first line of an answer that says something, and of that as much as a log line has room for: proxies
+/// answer with whole pages of HTML.
+fn shown(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body);
+    let line = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let mut shown: String = line.chars().filter(|c| !c.is_control()).take(ANSWER_CHARS_MAX).collect();
+    if shown.len() < body.trim().len() {
+        shown.push_str(" ...");
+    }
+    shown
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -121,4 +131,18 @@ fn told(error: &reqwest::Error) -> String {
         cause = why.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_page_of_html_one_short_line_is_told() {
+        assert_eq!(shown(b"text format parsing error\n"), "text format parsing error");
+        assert_eq!(shown(b"\r\n <html>\r\n<head><title>502</title>"), "<html> ...");
+        let long = shown("\u{e4}".repeat(500).as_bytes());
+        assert_eq!(long, format!("{} ...", "\u{e4}".repeat(100)));
+        assert_eq!(shown(b""), "");
+    }
 }

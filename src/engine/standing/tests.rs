@@ -92,6 +92,22 @@ fn a_plan_is_applied_while_it_is_fresh_and_its_job_unchanged() {
 }
 
 #[test]
+fn the_age_of_a_plan_is_told_to_the_second() {
+    let told = |age_secs, max_secs| {
+        let old = standing(Mode::Plan, RunState::Planned, Duration::from_secs(age_secs));
+        let apply = Command::Apply { max_plan_age: Duration::from_secs(max_secs) };
+        match ask(&apply, Some(&old), "same") {
+            Choice::Refuse(ending) => ending.message(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(
+        told(12, 5).starts_with("the plan is 12 seconds old, more than --max-plan-age allows (5 seconds): ")
+    );
+    assert!(told(3_601, 3_600).contains("60 minutes and 1 seconds old"));
+}
+
+#[test]
 fn a_plan_that_changed_nothing_makes_way() {
     let planned = standing(Mode::Plan, RunState::Planned, DAY);
     assert!(matches!(ask(&PLAN, Some(&planned), "other"), Choice::Begin(Some(_))));

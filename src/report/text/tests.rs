@@ -181,6 +181,12 @@ fn the_most_frequent_cause_is_named_and_all_are_counted() {
 fn what_was_copied_and_still_stands_is_told_where_there_is_any() {
     let waiting = Summary { pending: 50, copied_not_deleted: 20, ..mixed() };
     assert!(summary_text(&waiting).contains("\n  pending  50 (20 copied, not yet deleted)\n"));
+    let cut = Summary { in_flight: 1030, pending: 1050, ..waiting };
+    assert!(
+        summary_text(&cut).contains("\n  pending  1,050 (1,030 in flight; 20 copied, not yet deleted)\n")
+    );
+    let cut = Summary { copied_not_deleted: 0, ..cut };
+    assert!(summary_text(&cut).contains("\n  pending  1,050 (1,030 in flight)\n"));
     let none = Summary { pending: 50, ..mixed() };
     assert!(summary_text(&none).contains("\n  pending  50\n"));
 }
