@@ -6,13 +6,14 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::checks::{check_bucket, check_oplog, check_status, check_sweep};
 use common::oracle::{Plan, Rule};
 use common::{BUCKET, World, mixed, plain, ref_of, wait_until};
-use s3sweep::checkpoint::Snapshot;
+use s3sweep::checkpoint::{Snapshot, StateDir};
 use s3sweep::report::AuditLine;
 use s3sweep::sandbox::{
     Config, CutListings, Effect, Faults, KeyErrors, Latency, Operation, Resets, Seed, When,
@@ -217,6 +218,28 @@ fn an_applied_plan_may_be_killed_too() {
     check_bucket(&world, &before, &fates);
     check_status(&world, &fates);
     check_oplog(&world.sandbox.oplog(), &before, &fates, false);
+}
+
+#[test]
+fn a_checkpoint_that_was_not_finished_is_begun_anew_and_a_damaged_one_refused() {
+    let world = World::new(plain(5, 2));
+    let job = world.job(&plan().yaml());
+    let dir = StateDir::create(world.state_dir().path()).unwrap();
+    // Killed while it made its first checkpoint, and while it made that checkpoint the current one.
+    let killed = dir.files("killed").unwrap();
+    fs::write(&killed.audit, "").unwrap();
+    fs::write(dir.path().join("killed.sqlite.next"), "SQLite format 3\0").unwrap();
+    fs::write(dir.path().join("current.next"), "kil").unwrap();
+    world.run(&job).expect(0);
+    assert_eq!(dir.runs().unwrap(), [world.files()]);
+    assert!(!killed.audit.exists() && !dir.path().join("killed.sqlite.next").exists());
+    // A file is refused where a run has it for its checkpoint, and stays as it is.
+    let current = world.files().checkpoint;
+    for damage in ["", "SQLite format 3\0", &"notes ".repeat(100)] {
+        fs::write(&current, damage).unwrap();
+        world.run(&job).expect(65);
+        assert_eq!(fs::read_to_string(&current).unwrap(), damage);
+    }
 }
 
 #[test]

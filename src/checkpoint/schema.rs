@@ -1,13 +1,14 @@
 //! The tables, how they came to be, and how a file is told from a foreign one without touching it.
 //!
-//! Migrations are append-only: a released one is never edited. A file begins its life in rollback
-//! mode and is switched to WAL when its schema and the run's description stand, so that the main file
-//! tells whose it is whatever became of the WAL beside it.
+//! Migrations are append-only: a released one is never edited. A file is made whole under another name
+//! and gets its own when it is on the disk, its schema and the run's description in the main file: under
+//! the name of a checkpoint there is never one that was begun and not finished, and the main file tells
+//! whose it is whatever became of the WAL beside it.
 
-use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -36,26 +37,83 @@ pub(super) fn newest() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// Creates the file, readable by its owner only, with the newest schema and what `fill` puts in.
+/// What the name of a file has at its end while it is being made.
+pub(super) const UNFINISHED_SUFFIX: &str = ".next";
+
+/// Creates the file, readable by its owner only, with the newest schema and what `fill` puts in. It is
+/// there as a whole or not at all, whenever the process ends. To be called under the job's lock: nobody
+/// else may make the same file meanwhile.
 pub(super) fn create(
     path: &Path,
     fill: impl FnOnce(&Connection) -> rusqlite::Result<()>,
 ) -> Result<Connection, CheckpointError> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Ok(file) => drop(file),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(CheckpointError::Exists { path: path.to_owned() });
-        }
+    match fs::symlink_metadata(path) {
+        Ok(_) => return Err(CheckpointError::Exists { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(CheckpointError::io("creating", path, error)),
     }
+    let unfinished = with_suffix(path, UNFINISHED_SUFFIX);
+    let made = make(&unfinished, fill).and_then(|()| {
+        put_in_place(&unfinished, path).map_err(|error| CheckpointError::io("creating", path, error))
+    });
+    if let Err(error) = made {
+        // What is left of it is in nobody's way: the first error is the one to tell.
+        let _ = remove(&unfinished);
+        return Err(error);
+    }
     let failed = |error| CheckpointError::sqlite(path, error);
-    let mut connection = connect(path).map_err(failed)?;
-    connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-    migrate(&mut connection, 0).map_err(failed)?;
-    fill(&connection).map_err(failed)?;
+    let connection = connect(path).map_err(failed)?;
     configure(&connection).map_err(failed)?;
     Ok(connection)
+}
+
+/// Writes a whole file, not yet synced, in place of what another process left under this name.
+fn make(path: &Path, fill: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<(), CheckpointError> {
+    remove(path).map_err(|error| CheckpointError::io("deleting", path, error))?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| CheckpointError::io("creating", path, error))?;
+    let write = || {
+        let mut connection = connect(path)?;
+        // Nobody goes on with an unfinished file, so it is synced only once, as a whole.
+        connection.pragma_update(None, "journal_mode", "MEMORY")?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        migrate(&mut connection, 0)?;
+        fill(&connection)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    write().map_err(|error| CheckpointError::sqlite(path, error))
+}
+
+/// Syncs a file that is whole and gives it its name, which is on the disk when this returns.
+fn put_in_place(unfinished: &Path, path: &Path) -> io::Result<()> {
+    File::open(unfinished)?.sync_all()?;
+    fs::rename(unfinished, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Deletes a file of SQLite and what lies beside it, as far as they are there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    // The file itself last: while it is there, it is found again.
+    for suffix in ["-wal", "-shm", "-journal", ""] {
+        match fs::remove_file(with_suffix(path, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Opens an existing file for writing. A foreign or newer one is refused before SQLite sees it.
@@ -128,7 +186,7 @@ fn look_at_header(path: &Path) -> Result<(), CheckpointError> {
     let mut header = [0_u8; 100];
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(CheckpointError::Missing { path: path.to_owned() });
         }
         Err(error) => return Err(CheckpointError::io("opening", path, error)),
@@ -136,7 +194,7 @@ fn look_at_header(path: &Path) -> Result<(), CheckpointError> {
     let foreign = || CheckpointError::Foreign { path: path.to_owned() };
     match file.read_exact(&mut header) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(foreign()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(foreign()),
         Err(error) => return Err(CheckpointError::io("reading", path, error)),
     }
     let word = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);

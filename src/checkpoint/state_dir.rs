@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use super::error::CheckpointError;
 use super::lock::{self, LockError, RunLock};
+use super::schema;
 use crate::model::Timestamp;
 
 const CHECKPOINT_SUFFIX: &str = ".sqlite";
@@ -183,7 +184,9 @@ impl StateDir {
     }
 
     /// Deletes the files of all runs but the current one and the `keep` newest others, which no
-    /// command can go on with any more. Returns the runs that went. To be called under the lock.
+    /// command can go on with any more, and what processes left that were killed while they made the
+    /// files of a run. Returns the runs that went. To be called under the lock, and not while a run is
+    /// begun.
     ///
     /// # Errors
     /// `Io`.
@@ -193,24 +196,52 @@ impl StateDir {
         others.retain(|files| Some(&files.run_id) != current.as_ref());
         others.truncate(others.len().saturating_sub(keep));
         for files in &others {
-            let main = files.checkpoint.as_os_str();
-            let beside = ["-wal", "-shm", "-journal"].map(|suffix| {
-                let mut path = main.to_owned();
-                path.push(suffix);
-                PathBuf::from(path)
-            });
             // The checkpoint last: while it is there, the run is found again.
-            for path in beside.iter().chain([&files.audit, &files.checkpoint]) {
-                match fs::remove_file(path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(CheckpointError::io("deleting", path, error));
-                    }
-                    _ => {}
-                }
-            }
+            delete(&files.audit)?;
+            schema::remove(&files.checkpoint)
+                .map_err(|error| CheckpointError::io("deleting", &files.checkpoint, error))?;
         }
+        self.delete_unfinished()?;
         Ok(others.into_iter().map(|files| files.run_id).collect())
     }
+
+    /// Deletes checkpoints that were not finished, and audits without a line that have no checkpoint.
+    fn delete_unfinished(&self) -> Result<(), CheckpointError> {
+        let failed = |error| CheckpointError::io("reading the state directory", &self.path, error);
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let Some(name) = name.to_str() else { continue };
+            let run_of = |name: Option<&str>, suffix| {
+                name.and_then(|name| name.strip_suffix(suffix))
+                    .filter(|run_id| is_run_id(run_id))
+                    .map(str::to_owned)
+            };
+            let unfinished = name.strip_suffix(schema::UNFINISHED_SUFFIX);
+            if run_of(unfinished, CHECKPOINT_SUFFIX).is_some() {
+                schema::remove(&path).map_err(|error| CheckpointError::io("deleting", &path, error))?;
+            } else if let Some(run_id) = run_of(Some(name), AUDIT_SUFFIX)
+                && entry.metadata().map_err(failed)?.len() == 0
+                && is_missing(&self.files(&run_id)?.checkpoint)
+            {
+                delete(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn delete(path: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CheckpointError::io("deleting", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn is_run_id(text: &str) -> bool {

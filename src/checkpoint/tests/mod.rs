@@ -3,6 +3,7 @@
 mod batches;
 mod chains;
 mod crash;
+mod creation;
 mod files;
 mod group;
 mod model;
