@@ -76,8 +76,9 @@ fn a_file_has_the_name_of_a_checkpoint_only_when_it_is_whole() {
 fn a_file_that_cannot_be_finished_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.sqlite");
-    let error = schema::create(&path, |connection| connection.execute_batch("no SQL")).unwrap_err();
-    assert!(matches!(error, CheckpointError::Storage { .. }), "{error}");
+    let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+    let error = schema::create(&path, |_| Err(full)).unwrap_err();
+    assert!(matches!(error, CheckpointError::DiskFull { .. }), "{error}");
     assert_eq!(names(folder.path()), Vec::<String>::new());
 }
 
@@ -94,8 +95,8 @@ async fn what_a_kill_left_of_a_file_is_in_nobodys_way() {
         let checkpoint = Checkpoint::create(&path, &header(), None).unwrap();
         checkpoint.add_ranges(vec![whole_bucket()]).await.unwrap();
         checkpoint.close().await.unwrap();
-        Snapshot::open(&path).unwrap().check().unwrap();
         assert_eq!(names(folder.path()), ["run-1.sqlite"], "{what}");
+        Snapshot::open(&path).unwrap().check().unwrap();
     }
 }
 
