@@ -21,8 +21,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
+/// Writes what a kill left.
+type Leave = fn(&Path);
+
 /// What a kill can leave under the name of an unfinished file, as a way to write it there.
-fn halves() -> Vec<(&'static str, fn(&Path))> {
+fn halves() -> Vec<(&'static str, Leave)> {
     fn half(path: &Path, sql: &str) {
         let made = Connection::open(path).unwrap();
         made.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
