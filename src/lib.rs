@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod engine;
+pub mod http;
 pub mod job;
 pub mod model;
 pub mod notice;

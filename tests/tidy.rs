@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("retry", 1),
     ("notice", 1),
     ("model", 0),
+    ("http", 0),
 ];
 
 /// Imports within one floor that are wanted, each with its reason.

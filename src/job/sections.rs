@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::is_loopback;
 use crate::model::{ChecksumKind, Key};
 use crate::rules::{Place, within};
 
@@ -447,8 +448,7 @@ impl Url {
             None => host_port.split_once(':').map_or((host_port, None), |(host, port)| (host, Some(port))),
         };
         let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        let is_loopback = host == "localhost"
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_loopback = is_loopback(host);
         (!host.is_empty() && port_fits).then_some(Self { is_tls, is_loopback, has_user: user.is_some() })
     }
 }

@@ -1,10 +1,10 @@
 //! Who hears of an end, and how.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use reqwest::Url;
 
+use crate::http::is_loopback;
 use crate::model::{SecretFault, SecretPlace};
 
 use super::{Event, Notice, Template};
@@ -143,8 +143,6 @@ impl Address {
 
     /// Whether it leads to this machine.
     pub fn is_loopback(&self) -> bool {
-        let host = self.0.host_str().unwrap_or_default();
-        let ip: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-        host == "localhost" || host.ends_with(".localhost") || ip.is_some_and(|ip| ip.is_loopback())
+        self.0.host_str().is_some_and(is_loopback)
     }
 }

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::redirect;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::http::client_builder;
 use crate::model::Timestamp;
 use crate::notice::{Address, Hook, Notice};
 use crate::retry::{Chance, full_jitter};
@@ -172,19 +172,8 @@ fn trouble(origin: &str, error: reqwest::Error) -> String {
 }
 
 fn http_client(address: &Address) -> Result<reqwest::Client, String> {
-    // The first of a process wins; every one here installs the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("s3sweep/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .http1_only()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(0);
-    if address.is_loopback() {
-        builder = builder.no_proxy();
-    }
+    let builder =
+        client_builder(address.is_loopback()).connect_timeout(CONNECT_TIMEOUT).pool_max_idle_per_host(0);
     builder.build().map_err(|why| format!("the HTTP client: {}", why.without_url()))
 }
 

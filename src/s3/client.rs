@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::{Certificate, redirect};
+use reqwest::Certificate;
 
+use crate::http::client_builder;
 use crate::model::Timestamp;
 
 use super::bucket::Bucket;
@@ -184,22 +185,12 @@ fn http_client(
     place: &Place,
     ca_pem: Option<&[u8]>,
 ) -> Result<reqwest::Client, String> {
-    // The first of a process wins; every one here installs the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("s3sweep/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .http1_only()
+    let mut builder = client_builder(place.is_loopback)
         .tcp_nodelay(true)
         .connect_timeout(config.connect_timeout)
         .timeout(config.attempt_timeout)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .pool_idle_timeout(IDLE_TIMEOUT);
-    if place.is_loopback {
-        builder = builder.no_proxy();
-    }
     if let Some(pem) = ca_pem {
         let certificates =
             Certificate::from_pem_bundle(pem).map_err(|why| format!("the CA bundle: {why}"))?;

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
+use crate::http::is_loopback;
+
 use super::bucket::Bucket;
 use super::config::Addressing;
 use super::encoding::path_of_key;
@@ -177,10 +179,6 @@ fn dns_suffix(region: &str) -> &'static str {
 
 fn bare_ip(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || bare_ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -16,12 +16,13 @@ use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
-use reqwest::redirect;
 use tokio::runtime::Handle;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
+
+use crate::http::client_builder;
 
 use super::logging::trouble_with_traces;
 
@@ -159,12 +160,7 @@ impl fmt::Debug for Courier {
 
 impl Courier {
     fn new(runtime: Handle) -> Result<Self, String> {
-        // The first of a process wins; every one here installs the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .http1_only()
+        let http = client_builder(false)
             .timeout(ATTEMPT_TIMEOUT)
             .build()
             .map_err(|error| format!("no traces: the HTTP client: {}", error.without_url()))?;

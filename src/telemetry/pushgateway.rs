@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Url};
 
+use crate::http::{client_builder, is_loopback};
 use crate::model::SecretPlace;
 
 use super::Format;
@@ -53,16 +54,7 @@ impl Pushgateway {
             .map_err(|error| format!("the URL of the Pushgateway: {error}"))?;
         let password = settings.password.as_ref().map(SecretPlace::read_text).transpose();
         let password = password.map_err(|fault| format!("its password: {fault}"))?;
-        // The first of a process wins; every one here installs the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("s3sweep/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .http1_only()
-            .connect_timeout(CONNECT_MAX);
-        if is_loopback(&group) {
-            builder = builder.no_proxy();
-        }
+        let builder = client_builder(group.host_str().is_some_and(is_loopback)).connect_timeout(CONNECT_MAX);
         Ok(Self {
             client: builder.build().map_err(|error| told(&error))?,
             group,
@@ -113,13 +105,6 @@ fn shown(body: &[u8]) -> String {
         shown.push_str(" ...");
     }
     shown
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let bare = host.trim_matches(['[', ']']);
-        bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
 }
 
 /// An error with its causes, without its URL.
