@@ -139,16 +139,18 @@ fn figures_follow_the_server_under_a_low_ceiling() {
     // Each worker waits for more than a second between two slices.
     let steered = Steered::start(&world, "{ versions_per_second: 100, concurrency: 16 }");
     wait_until("what must have been settled by now", || world.count() < 900);
-    let mut seen = Vec::new();
+    let mut deleted: Vec<(Instant, f64)> = Vec::new();
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(4) {
-        // In this order: what the server deletes meanwhile does not look like a lag.
-        let deleted = 1_200.0 - world.count() as f64;
-        seen.push(deleted - steered.metric("s3sweep_settled_versions_total"));
+    while began.elapsed() < Duration::from_secs(7) {
+        deleted.push((Instant::now(), 1_200.0 - world.count() as f64));
+        let settled = steered.metric("s3sweep_settled_versions_total");
+        // A second is the aim; a busy machine has two more.
+        let old = deleted.iter().rfind(|(at, _)| at.elapsed() > Duration::from_secs(3));
+        if let Some((at, deleted)) = old {
+            assert!(settled >= *deleted, "{settled} of {deleted}, {:?} ago", at.elapsed());
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let lag = seen.iter().sum::<f64>() / seen.len() as f64;
-    assert!(lag < 170.0, "about a second at the ceiling: {lag} of {seen:?}");
     steered.run.signal("INT");
     steered.run.wait().expect(75);
 }

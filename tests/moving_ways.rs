@@ -401,7 +401,8 @@ fn null_versions_that_can_be_replaced_are_not_moved() {
 
 #[test]
 fn a_destination_that_stops_keeping_versions_ends_the_run_and_every_source_stays() {
-    let source = [500.0, 400.0, 300.0, 200.0].map(|age| item("a", age, 5, 0)).to_vec();
+    let source =
+        [900.0, 800.0, 700.0, 600.0, 500.0, 400.0, 300.0, 200.0].map(|age| item("a", age, 5, 0)).to_vec();
     let world = world_with(source, slow(Operation::CopyObject, 300));
     let before = world.entries();
     let running = world.start_run(&transfer(&world, MOVE, ""));
